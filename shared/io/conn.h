@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connected (or connecting) TCP stream socket of one worker, seen as an endpoint (base/endpoint.h).
+ *
+ * Receiving: armed while uncredited bytes are below the window. An idle connection waits without a buffer: bytes
+ * arrive in a slot; when a slot is filled and more is waiting, the rest follows into a slab in the same turn.
+ * Sending: everything queued by the end of a turn goes out in one vectored send (up to CONN_SEND_BYTES); one send
+ * is in flight at a time. tx_pending falls when the kernel has taken the bytes.
+ *
+ * End of file sets eof; a reset or any other error sets error. finish() is shutdown(SHUT_WR) after the last byte.
+ * close(ep, 0) sends what is queued, then closes (lingering in the background at most CONN_CLOSE_LINGER_MS);
+ * close(ep, reason) discards it and resets the connection (SO_LINGER 0). After close the conn is the io layer's:
+ * it waits until the kernel owes nothing, then frees itself.
+ */
+#ifndef GAUZE_IO_CONN_H
+#define GAUZE_IO_CONN_H
+
+#include "shared/base/addr.h"
+#include "shared/base/endpoint.h"
+#include "shared/base/timer.h"
+
+struct worker;
+
+enum {
+	CONN_WINDOW_BYTES = 256 * 1024, /* receive is armed while fewer bytes than this are uncredited */
+	CONN_SEND_BYTES = 1024 * 1024,
+	CONN_CLOSE_LINGER_MS = 30 * 1000,
+};
+
+struct conn {
+	struct endpoint ep;
+	uint32_t magic;
+	int fd;
+	struct worker *worker;
+	struct addr peer, local; /* as accepted or connected; local is set once open */
+	uint64_t opened_ns;	 /* when it was accepted or the connect began */
+	uint64_t connected_ns;	 /* when it was established */
+	/* private to io/ from here on: the implementer adds what it needs */
+	struct conn_priv *priv;
+};
+
+/*
+ * Takes an established socket (fd is consumed, also on failure; it becomes nonblocking). The endpoint is open.
+ * NULL: out of memory or at the worker's limit of connections; the socket was reset.
+ */
+struct conn *conn_accept(struct worker *w, int fd, const struct addr *peer, const struct addr *local);
+/*
+ * Starts to connect an unconnected socket (consumed as above) to dst. open, or error (ERR_CONNECT_TIMEOUT after
+ * timeout_ms, -ECONNREFUSED ...), is filed later. NULL as above.
+ */
+struct conn *conn_connect(struct worker *w, int fd, const struct addr *dst, uint32_t timeout_ms);
+static inline struct conn *conn_of(struct endpoint *ep)
+{
+	return container_of(ep, struct conn, ep);
+}
+
+#endif
