@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pods and their listeners. A pod is made, changed and ended on the control thread; each data worker has its own part of
+ * it, the pod_worker, with its own listening sockets (SO_REUSEPORT) inside the pod's network namespace.
+ *
+ * Lifetime: the control thread posts start, then perhaps drain, then kill to every worker. A pod_worker is done when its
+ * listeners are closed and nobody holds it (pod_worker_get/put, worker's thread only); the last worker to be done lets
+ * the control thread free the pod. So code on a worker that holds a pod_worker may use its pod, the namespace included.
+ */
+#ifndef GAUZE_ZTUNNEL_PODS_H
+#define GAUZE_ZTUNNEL_PODS_H
+
+#include "shared/base/rstr.h"
+#include "shared/io/listen.h"
+#include "ztunnel/app.h"
+
+enum pod_port { POD_OUTBOUND, POD_INBOUND_PLAINTEXT, POD_INBOUND_HBONE, POD_SOCKS5, POD_PORTS };
+enum pod_kind {
+	POD_ANNOUNCED, /* came over ZDS */
+	POD_DEDICATED, /* dedicated mode: the process's own namespace */
+	POD_SELF,      /* ztunnel's own workload, shared mode (contract section 1.6): only 15008 */
+};
+
+struct pod {
+	uint32_t magic;
+	enum pod_kind kind;
+	struct rstr *uid, *name, *ns, *sa;
+	struct netns netns; /* fd owned by the pod; -1 for the process's own */
+	uint64_t netns_ino, netns_dev;
+	uint32_t mark;	    /* SO_MARK of every socket of this pod; 0 = none */
+	uint32_t workers_live; /* control thread: pod_workers not yet done */
+	bool ending;	    /* control thread: killed or draining */
+	bool kept;	    /* control thread: added or kept on the current ZDS connection */
+	struct list link;   /* control thread */
+	struct pod_worker *workers; /* one per data worker */
+};
+
+struct pod_listener {
+	struct pod_worker *pw;
+	enum pod_port port;
+	bool transparent; /* IP_TRANSPARENT took: the source address is preserved (contract section 1.4) */
+	int fd;		  /* -1 once the listener has it, or none */
+	struct listener *listener;
+	struct task stopped;
+};
+
+enum pod_phase { POD_STARTING, POD_RUNNING, POD_DRAINING, POD_KILLED, POD_DONE };
+
+struct pod_worker {
+	struct pod *pod;
+	struct app_worker *aw;
+	struct list link;  /* app_worker.pods */
+	struct list flows; /* struct pod_flow.link; what config_dump lists */
+	struct pod_listener listeners[POD_PORTS];
+	void *proxy; /* the data path's own part: pools, lists of links */
+	uint32_t refs;
+	enum pod_phase phase;
+	/* Cells written by this worker only, read by any thread (pod_sum). */
+	uint32_t connections;
+	uint64_t bytes_buffered;
+	struct mail mail_start, mail_drain, mail_kill, mail_done;
+	struct task ended;
+};
+
+static inline struct pod_worker *pod_worker_get(struct pod_worker *pw)
+{
+	pw->refs++;
+	return pw;
+}
+/* The last put after a drain or kill lets go of the pod at the end of the turn. */
+void pod_worker_put(struct pod_worker *pw);
+
+/* Ends the admission that the accept function was called with, and closes nothing. */
+void pod_release(struct pod_worker *pw);
+/* Adds to (or takes from) the bytes that this worker holds for the pod. */
+void pod_account(struct pod_worker *pw, int64_t bytes);
+
+/* One live connection or stream as config_dump shows it; embedded in the data path's own struct. */
+enum pod_flow_protocol { POD_FLOW_TCP, POD_FLOW_HBONE, POD_FLOW_DOUBLE_HBONE };
+struct pod_flow {
+	struct list link;
+	bool inbound;
+	enum pod_flow_protocol protocol;
+	struct addr src, original_dst, actual_dst; /* ip.len 0: none (null in the dump) */
+	const char *original_host;		   /* instead of original_dst when not NULL; borrowed while listed */
+};
+static inline void pod_flow_add(struct pod_worker *pw, struct pod_flow *f)
+{
+	list_add_tail(&pw->flows, &f->link);
+}
+static inline void pod_flow_del(struct pod_flow *f)
+{
+	list_del(&f->link);
+}
+
+/*
+ * The control side. All on the control thread.
+ */
+struct pods;
+
+enum { POD_ERROR_MAX = 256 };
+
+struct pod_spec {
+	enum pod_kind kind;
+	struct str uid, name, ns, sa; /* borrowed */
+	int netns_fd;		      /* consumed, also on failure; -1: the process's own namespace */
+};
+
+struct pods_counts {
+	uint32_t active;
+	uint64_t started, stopped;
+};
+
+/* workers and config of the app must be set. NULL: out of memory. */
+struct pods *pods_new(struct app *app);
+/* Every pod must be gone (pods_live 0). */
+void pods_free(struct pods *p);
+/*
+ * Starts a pod: listeners for all workers in its namespace. A running pod of that uid in the same namespace is left as it
+ * is; in another namespace it is killed first. 0, or a negative code and a sentence in error; then nothing listens.
+ */
+int must_check pods_add(struct pods *p, const struct pod_spec *spec, char error[POD_ERROR_MAX]);
+/* Kills it at once (contract section 2, Del); an unknown uid is fine. */
+void pods_del(struct pods *p, struct str uid);
+/* Whether a pod of that uid runs and, when netns_fd >= 0, stands in that very namespace. */
+bool pods_runs(struct pods *p, struct str uid, int netns_fd);
+/* Calls fn for each running pod; fn may call pods_del() on the one it is given. */
+void pods_each(struct pods *p, void (*fn)(void *arg, struct pod *pod), void *arg);
+/* Graceful end of all: listeners close, flows go on. From now on pods_add() refuses. */
+void pods_drain(struct pods *p);
+/* Forced end of all, draining ones included. */
+void pods_kill(struct pods *p, int reason);
+/* Pods that still have a worker which is not done; `task` is readied each time the number falls to 0. */
+uint32_t pods_live(const struct pods *p);
+void pods_on_empty(struct pods *p, struct task *task);
+struct pods_counts pods_counts(const struct pods *p);
+/* Sums the cells of all workers. */
+void pod_sum(const struct pods *p, const struct pod *pod, uint64_t *connections, uint64_t *bytes_buffered);
+/* Connections admitted over all workers. */
+uint64_t pods_connections(const struct pods *p);
+
+#endif
