@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Choosing one endpoint of a service (contract section 3.6). */
+#ifndef GAUZE_STATE_BALANCE_H
+#define GAUZE_STATE_BALANCE_H
+
+#include "service.h"
+#include "workload.h"
+
+/* A small generator (splitmix64): seeded by the caller, so that tests and simulations repeat. Not for secrets. */
+struct rng {
+	uint64_t state;
+};
+uint64_t rng_next(struct rng *r);
+/* Uniform in [0, bound); bound > 0. */
+uint64_t rng_below(struct rng *r, uint64_t bound);
+
+/* BALANCE_FOR_WAYPOINT is lenient about ports, since a waypoint serves any of them behind its tunnel port. */
+enum balance_purpose { BALANCE_FOR_TRAFFIC, BALANCE_FOR_WAYPOINT };
+
+struct balance_query {
+	const struct workload *client;
+	uint16_t service_port;
+	enum balance_purpose purpose;
+	struct rng *rng;
+};
+
+struct balance_choice {
+	struct workload *workload; /* borrowed until the read section ends */
+	uint16_t target_port;	   /* never 0 */
+};
+
+/* False when no endpoint can take the connection; also for BALANCE_PASSTHROUGH, which chooses none. */
+bool balance_choose(const struct service *s, const struct balance_query *q,
+		    struct balance_choice *out);
+
+/* The port to dial on that endpoint for that service port (contract 3.6, last lines); 0: none. */
+uint16_t balance_target_port(const struct service *s, const struct endpoint_entry *e,
+			     const struct workload *w, uint16_t service_port);
+
+/*
+ * Which of the workload's addresses to dial: `original` if it owns that; else the first that `families` allows and that has
+ * the client's family; else the first allowed. False: none (a hostname or a network gateway may still reach it).
+ */
+bool balance_select_ip(const struct workload *w, const struct ip *original, const struct ip *client,
+		       enum service_families families, struct ip *out);
+
+#endif
