@@ -1,0 +1,102 @@
+"""A TCP client inside a pod, with exact ends: half close, FIN, RST."""
+
+import socket
+import struct
+import time
+
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+class Client:
+    def __init__(self, ns, host, port, timeout=8, source=None):
+        self.sock = ns.socket(family_of(host))
+        self.sock.settimeout(timeout)
+        try:
+            if source:
+                self.sock.bind(source)
+            self.sock.connect((host, port))
+        except BaseException:
+            self.sock.close()
+            raise
+        self.address = self.sock.getsockname()[:2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def port(self):
+        return self.address[1]
+
+    def send(self, data):
+        self.sock.sendall(data)
+        return self
+
+    def read(self, size):
+        """Exactly that many bytes."""
+        out = bytearray()
+        while len(out) < size:
+            data = self.sock.recv(size - len(out))
+            if not data:
+                raise EOFError(f"{len(out)} of {size} bytes")
+            out += data
+        return bytes(out)
+
+    def echo(self, data=b"hello"):
+        """Sends and expects the same back."""
+        self.send(data)
+        got = self.read(len(data))
+        assert got == data, f"{got[:80]!r} is not {data[:80]!r}"
+        return self
+
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+        return self
+
+    def read_all(self):
+        """Bytes up to the FIN."""
+        out = bytearray()
+        while data := self.sock.recv(65536):
+            out += data
+        return bytes(out)
+
+    def end(self, seconds=8):
+        """How the other side ended it: 'fin', 'rst', or 'open' after that time. Bytes on the way are dropped."""
+        deadline = time.monotonic() + seconds
+        try:
+            while True:
+                self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                if not self.sock.recv(65536):
+                    return "fin"
+        except (TimeoutError, BlockingIOError):
+            return "open"
+        except ConnectionError:
+            return "rst"
+
+    def reset(self):
+        """Closes with RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def close(self):
+        self.sock.close()
+
+
+def refused_after_accept(ns, host, port, data=b"x", seconds=8):
+    """Connects, sends, and says how it ends: 'refused', 'fin', 'rst' or 'open'."""
+    try:
+        client = Client(ns, host, port, timeout=seconds)
+    except (ConnectionError, TimeoutError, OSError):
+        return "refused"
+    with client:
+        try:
+            client.send(data)
+        except ConnectionError:
+            return "rst"
+        return client.end(seconds)
