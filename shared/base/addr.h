@@ -31,7 +31,7 @@ int must_check ip_from_bytes(const void *bytes, size_t len, struct ip *out);
 int must_check ip_parse(struct str text, struct ip *out);
 bool ip_eq(const struct ip *a, const struct ip *b);
 bool ip_is_loopback(const struct ip *ip);
-/* "10.0.0.1", "fd00::1"; returns out. */
+/* "10.0.0.1", "fd00::1", "-" for none; returns out. */
 const char *ip_text(const struct ip *ip, char out[ADDR_TEXT_MAX]);
 
 /* "10.0.0.1:80" or "[fd00::1]:80". */
@@ -40,7 +40,10 @@ const char *addr_text(const struct addr *a, char out[ADDR_TEXT_MAX]);
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* From a socket address of AF_INET or AF_INET6 (canonicalised); others give ERR_UNSUPPORTED. */
 int must_check addr_from_sockaddr(const struct sockaddr_storage *sa, struct addr *out);
-/* For a socket of `family` (AF_INET or AF_INET6; v4 is mapped for the latter). Returns the length. */
+/*
+ * For a socket of `family` (AF_INET or AF_INET6; v4 is mapped for the latter). Returns the length; 0 when that
+ * family cannot reach the address.
+ */
 socklen_t addr_to_sockaddr(const struct addr *a, int family, struct sockaddr_storage *out);
 
 /* "10.0.0.0/8"; a bare address is a full-length prefix. */

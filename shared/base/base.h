@@ -21,17 +21,15 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
-#define MIN(a, b)                      \
-	({                             \
-		__typeof__(a) a_ = (a); \
-		__typeof__(b) b_ = (b); \
-		a_ < b_ ? a_ : b_;     \
-	})
-#define MAX(a, b)                      \
-	({                             \
-		__typeof__(a) a_ = (a); \
-		__typeof__(b) b_ = (b); \
-		a_ > b_ ? a_ : b_;     \
+/* The counter makes the names unique, so that these may be nested. */
+#define MIN(a, b) BASE_PICK(a, b, <, __COUNTER__)
+#define MAX(a, b) BASE_PICK(a, b, >, __COUNTER__)
+#define BASE_PICK(a, b, op, n) BASE_PICK_AS(a, b, op, n)
+#define BASE_PICK_AS(a, b, op, n)               \
+	({                                      \
+		__typeof__(a) a_##n = (a);      \
+		__typeof__(b) b_##n = (b);      \
+		a_##n op b_##n ? a_##n : b_##n; \
 	})
 
 /*
@@ -45,6 +43,8 @@
 	} while (0)
 
 noreturn_fn void check_failed(const char *cond, const char *file, int line, const char *func);
+/* Runs once when a CHECK fails, before its own line is printed: the log saves what it still holds. */
+void check_set_hook(void (*hook)(void));
 
 /* Magic numbers of objects: set when born, cleared when dead, checked on entry. */
 #define MAGIC_CHECK(obj, want) CHECK((obj) != NULL && (obj)->magic == (want))

@@ -91,8 +91,9 @@ static inline struct bslice *bufq_at(const struct bufq *q, uint16_t i)
 /* Copies up to n bytes from the front into dst without taking them; returns how many. */
 uint32_t bufq_peek(const struct bufq *q, void *dst, uint32_t n);
 /*
- * Replaces slices that pin much more memory than they carry (any slot, and blocks less than a quarter used) by
- * heap copies, so that what waits long holds only what it carries. Skips the first `skip` slices (in flight).
+ * Replaces slices that pin much more memory than they carry (any slot, and blocks less than a quarter used when a
+ * kilobyte or more is won) by heap copies, so that what waits long holds only what it carries. Skips the first
+ * `skip` slices (in flight).
  * On ERR_NOMEM the queue is unchanged from that slice on, and valid.
  */
 int bufq_unpin(struct bufq *q, struct bufpool *pool, uint16_t skip);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every bound of the program, with its unit and its reason. Reaching one refuses new work or ends the one thing that
+ * reached it, moves a counter (metrics.def: gauze_limit_hits, label `limit` = the name below in lower case) and has a
+ * test. What old work holds is never taken away.
+ */
+#ifndef GAUZE_BASE_LIMITS_H
+#define GAUZE_BASE_LIMITS_H
+
+/* ---- connections and handshakes ---- */
+enum {
+	/* Accepted connections and tunnelled streams of one pod: a storm in one pod leaves room for the others. */
+	LIMIT_POD_FLOWS = 32768,
+	/* The same over all pods of the process; about 1 GB at the memory a busy flow takes. */
+	LIMIT_PROCESS_FLOWS = 262144,
+	/* TLS handshakes that have begun and not ended, per worker: each costs a millisecond of the core. */
+	LIMIT_HANDSHAKES = 512,
+	/* A handshake that stalls is given up (contract section 14). */
+	LIMIT_HANDSHAKE_MS = 10 * 1000,
+	/* TCP connect, upstream and application (contract sections 5.4, 6.1). */
+	LIMIT_CONNECT_MS = 10 * 1000,
+	/* Descriptors kept free for accept, ZDS and admin when the rest is used. */
+	LIMIT_FDS_RESERVED = 64,
+};
+
+/* ---- HTTP/2 (contract section 5.3, 5.4) ---- */
+enum {
+	LIMIT_H2_STREAMS_SERVER = 200,
+	LIMIT_H2_STREAMS_CLIENT = 100,
+	LIMIT_H2_HEADER_BYTES_SERVER = 65536,
+	LIMIT_H2_HEADER_BYTES_CLIENT = 16384,
+	LIMIT_H2_STREAM_WINDOW = 4 * 1024 * 1024,
+	LIMIT_H2_CONN_WINDOW = 16 * 1024 * 1024,
+	LIMIT_H2_FRAME_BYTES = 1024 * 1024,
+	/* Streams a peer may open and reset, and PING or SETTINGS frames it may send, per second: no honest peer
+	 * comes near (contract section 14). */
+	LIMIT_H2_RESETS_PER_S = 1000,
+	LIMIT_H2_CONTROL_FRAMES_PER_S = 1000,
+	/* CONTINUATION frames of one head: the largest head fits in five frames of the smallest size. */
+	LIMIT_H2_CONTINUATIONS = 8,
+};
+
+/* ---- bytes ---- */
+enum {
+	/* Bytes that wait in this process for one stream or one plain connection, per direction. */
+	LIMIT_STREAM_BUFFERED = 4 * 1024 * 1024,
+	/* The same for all streams of one tunnel. */
+	LIMIT_TUNNEL_BUFFERED = 16 * 1024 * 1024,
+	/* Free slabs a worker keeps for reuse while it is busy. */
+	LIMIT_SLABS_CACHED = 4,
+	/* Receive slots of a worker: what may be in the kernel's hands or unread at once. */
+	LIMIT_WORKER_SLOTS = 1024,
+};
+/* All buffers of one worker: beyond it new flows are refused and receiving waits. */
+#define LIMIT_WORKER_BUFFERED (512ULL * 1024 * 1024)
+
+/* ---- what peers send ---- */
+enum {
+	/* Longest authority: a DNS name (253), brackets and a port. */
+	LIMIT_AUTHORITY_BYTES = 320,
+	/* One `baggage` value: ten times what seven fields of ordinary length need. */
+	LIMIT_BAGGAGE_BYTES = 8192,
+	LIMIT_FORWARDED_BYTES = 1024,
+	/* RFC 1928: method list and request. */
+	LIMIT_SOCKS5_BYTES = 512,
+	/* Admin, readiness and metrics requests (contract section 9). */
+	LIMIT_ADMIN_HEAD_BYTES = 8192,
+	LIMIT_ADMIN_HEAD_MS = 2000,
+};
+
+/* ---- telemetry ---- */
+enum {
+	/* Lines that wait for the log's writer; producers block beyond (contract section 10). */
+	LIMIT_LOG_LINES = 10000,
+	/* One line, longer ones are cut and marked. */
+	LIMIT_LOG_LINE_BYTES = 4096,
+	/* Lines per second and kind about peers that misbehave; the rest is counted. */
+	LIMIT_LOG_PEER_LINES_PER_S = 10,
+	/* Threads that may log or count. */
+	LIMIT_THREADS = 256,
+	/* Labelled series a thread keeps per family; beyond it idle ones go, then "overflow" takes the figures. */
+	LIMIT_SERIES = 10000,
+	/* One scrape: ten thousand series of every traffic family. */
+	LIMIT_METRICS_TEXT_BYTES = 256 * 1024 * 1024,
+};
+
+#endif
