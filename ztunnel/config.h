@@ -60,6 +60,7 @@ struct config {
 	uint32_t packet_mark; /* 0 = none */
 	enum config_orig_src orig_src;
 	struct socket_keepalive keepalive; /* with user timeout, ready for socket_set_keepalive() */
+	uint64_t keepalive_idle_ms, keepalive_interval_ms, user_timeout_ms; /* as given */
 	uint32_t h2_stream_window, h2_connection_window, h2_frame_size;
 	uint32_t pool_max_streams;
 	uint64_t pool_unused_ms;
