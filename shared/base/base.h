@@ -11,8 +11,14 @@
 #include <string.h>
 
 #define must_check __attribute__((warn_unused_result))
+/* Says that the result of a must_check function does not matter here; a comment says why. */
+#define ignore_result(expr)                   \
+	do {                                  \
+		__typeof__(expr) r_ = (expr); \
+		(void)r_;                     \
+	} while (0)
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
-#define unused __attribute__((unused))
+#define maybe_unused __attribute__((unused))
 #define noreturn_fn __attribute__((noreturn))
 
 #define likely(x) __builtin_expect(!!(x), 1)

@@ -63,6 +63,8 @@ int must_check tls_open(struct tls *t, struct bufpool *pool, struct bufq *out, b
  * Rekeys by KeyUpdate before the AEAD limit (RFC 8446 section 5.5): the update record then precedes, see tls_wants_step.
  */
 int must_check tls_seal(struct tls *t, uint8_t *rec, size_t n, uint8_t **out, size_t *out_len);
+/* Bytes directly before rec that tls_seal writes (5 in TLS 1.3); nothing before these is touched. */
+uint32_t tls_record_head(const struct tls *t);
 /* Appends a close_notify record. */
 int must_check tls_close_notify(struct tls *t, struct bufpool *pool, struct bufq *out);
 /* Bytes fed and not yet opened. */
