@@ -66,6 +66,11 @@ struct str {
 };
 
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+/* The same for the initializers of static objects. */
+#define STR_INIT(literal)                  \
+	{                                  \
+		(literal), sizeof(literal) - 1 \
+	}
 #define STR_FMT "%.*s"
 #define STR_ARG(s) (int)(s).n, (s).p
 

@@ -1,41 +1,71 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "spiffe.h"
 
-#include <stdio.h>
-
 #include "err.h"
+
+#define SCHEME "spiffe://"
+
+enum { PARTS = 5 };
+
+/* Whatever could split or hide a log line, or end a C string, is in no honest name. */
+static bool part_ok(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (c <= 0x20 || c >= 0x7f)
+			return false;
+	}
+	return s.n > 0;
+}
 
 int spiffe_parse(struct str uri, struct spiffe *out)
 {
-	static const struct str scheme = {"spiffe://", 9};
-	enum { PARTS = 5 };
-	if (!str_starts(uri, scheme))
-		return ERR_SYNTAX;
-	struct str rest = {uri.p + scheme.n, uri.n - scheme.n};
 	struct str part[PARTS];
-	for (int i = 0; i < PARTS; i++) {
-		const char *slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
-		/* Every part but the last ends in a slash, and the last one does not. */
-		if ((slash != NULL) != (i < PARTS - 1))
-			return ERR_SYNTAX;
-		size_t n = slash ? (size_t)(slash - rest.p) : rest.n;
-		part[i] = (struct str){rest.p, n};
-		if (slash)
-			rest = (struct str){slash + 1, rest.n - n - 1};
-	}
-	if (!str_eq(part[1], STR("ns")) || !str_eq(part[3], STR("sa")))
+	size_t parts = 0;
+
+	if (!str_starts(uri, STR(SCHEME)) || uri.n >= SPIFFE_TEXT_MAX)
 		return ERR_SYNTAX;
-	*out = (struct spiffe){part[0], part[2], part[4]};
+	const char *p = uri.p + sizeof(SCHEME) - 1, *end = uri.p + uri.n;
+	for (;;) {
+		const char *slash = memchr(p, '/', (size_t)(end - p));
+		const char *stop = slash ? slash : end;
+		if (parts == PARTS)
+			return ERR_SYNTAX;
+		part[parts++] = (struct str){p, (size_t)(stop - p)};
+		if (!slash)
+			break;
+		p = slash + 1;
+	}
+	if (parts != PARTS || !str_eq(part[1], STR("ns")) || !str_eq(part[3], STR("sa")))
+		return ERR_SYNTAX;
+	if (!part_ok(part[0]) || !part_ok(part[2]) || !part_ok(part[4]))
+		return ERR_SYNTAX;
+	*out = (struct spiffe){.trust_domain = part[0], .ns = part[2], .sa = part[4]};
 	return 0;
+}
+
+static char *append(char *to, struct str s)
+{
+	if (s.n > 0)
+		memcpy(to, s.p, s.n);
+	return to + s.n;
 }
 
 int spiffe_format(const struct spiffe *id, char out[SPIFFE_TEXT_MAX])
 {
-	/* Measured before it is written: a failure leaves `out` alone. */
-	size_t n = sizeof("spiffe:///ns//sa/") + id->trust_domain.n + id->ns.n + id->sa.n;
-	if (n > SPIFFE_TEXT_MAX)
+	const size_t fixed = sizeof(SCHEME "/ns//sa/"); /* with the terminator */
+	const size_t room = SPIFFE_TEXT_MAX - fixed;
+	char *p = out;
+
+	if (id->trust_domain.n > room || id->ns.n > room || id->sa.n > room ||
+	    id->trust_domain.n + id->ns.n + id->sa.n > room)
 		return ERR_TOO_LARGE;
-	snprintf(out, SPIFFE_TEXT_MAX, "spiffe://" STR_FMT "/ns/" STR_FMT "/sa/" STR_FMT,
-		 STR_ARG(id->trust_domain), STR_ARG(id->ns), STR_ARG(id->sa));
+	p = append(p, STR(SCHEME));
+	p = append(p, id->trust_domain);
+	p = append(p, STR("/ns/"));
+	p = append(p, id->ns);
+	p = append(p, STR("/sa/"));
+	p = append(p, id->sa);
+	*p = '\0';
 	return 0;
 }
