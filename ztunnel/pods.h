@@ -103,7 +103,7 @@ enum { POD_ERROR_MAX = 256 };
 struct pod_spec {
 	enum pod_kind kind;
 	struct str uid, name, ns, sa; /* borrowed */
-	int netns_fd;		      /* consumed, also on failure; -1: the process's own namespace */
+	int netns_fd;		      /* consumed on success; -1: the process's own namespace */
 };
 
 struct pods_counts {
