@@ -7,8 +7,10 @@ client_uncaptured.
 import pytest
 
 from mesh.capture import Capture
-from mesh.clients import Client
+from mesh.clients import Client, refused_after_accept
+from mesh.servers import Server
 from mesh.standard import ECHO, PEER, SINK, host_port, vip_of
+from mesh.wait import until
 
 SECRET = b"nobody between the nodes reads this"
 CASES = {
@@ -127,12 +129,9 @@ def test_access_log_says_who_and_where(mesh, case, family):
         assert list(line) == [key for key in ORDER if key in line]
     if inbound:
         # The tunnel's own port is the source of an HBONE stream; only its address is the pod's.
-        lines = lambda: [
-            line
-            for line in target.proxy.access(marks[1], direction="inbound")
-            if line["src.addr"].startswith(address.rpartition(":")[0]) and line["bytes_recv"] == "1234"
-        ]
-        from mesh.wait import until
+        def lines():
+            found = target.proxy.access(marks[1], direction="inbound", bytes_recv="1234")
+            return [line for line in found if line["src.addr"].startswith(address.rpartition(":")[0])]
 
         line = until(lines, lambda: f"inbound access line\n{target.proxy.text(marks[1])}")[0]
         assert line["bytes_sent"] == "5"
@@ -163,8 +162,6 @@ def test_service_address_is_translated(mesh, family):
 
 def test_address_unknown_to_the_mesh_is_passed_through(mesh, family):
     """The fabric's other node is no workload: plaintext, no destination labels."""
-    from mesh.servers import Server
-
     mark = mesh.node1.proxy.mark()
     with Server(mesh.node2.ns, 9000) as server, Client(mesh.client.ns, mesh.node2.ip[family], 9000) as client:
         client.echo()
@@ -187,10 +184,8 @@ def test_pod_that_calls_itself_is_not_captured(mesh, family):
 def test_nobody_listens_closes_the_client(mesh, family):
     """The proxy has accepted before it knows: the application sees an end, never a refused SYN."""
     mark = mesh.node1.proxy.mark()
-    from mesh.clients import refused_after_accept
-
     assert refused_after_accept(mesh.client.ns, mesh.server.ip[family], 9) in ("fin", "rst")
-    line = mesh.node1.proxy.wait_access(mark, direction="outbound")
+    line = mesh.node1.proxy.wait_access(mark, dst_hbone_addr=host_port(mesh.server.ip[family], 9))
     assert line.level == "error" and "503" in line["error"]
     assert refused_after_accept(mesh.client.ns, mesh.plain.ip[family], 9) in ("fin", "rst")
 

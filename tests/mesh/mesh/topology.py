@@ -10,6 +10,7 @@ Node i has 192.168.77.i and fd00:77::i; its pods are in 10.244.i.0/24 and fd00:2
 import copy
 import json
 import os
+import re
 import shutil
 import tempfile
 
@@ -18,6 +19,11 @@ from .zds import Agent
 from .ztunnel import Ztunnel
 
 HBONE_PORT = 15008
+
+
+def as_yaml(document):
+    """YAML in flow style: JSON, but for port numbers, which are bare keys."""
+    return re.sub(r'"(\d+)": ', r"\1: ", json.dumps(document, indent=1)) + "\n"
 
 
 class Node:
@@ -123,7 +129,7 @@ class Mesh:
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix=f"gz{os.getpid()}-mesh-")
-        self.file = f"{self.dir}/mesh.json"
+        self.file = f"{self.dir}/mesh.yaml"
         self.ca_dir = f"{self.dir}/ca"
         self.nodes = {}
         self.pods = {}
@@ -189,7 +195,7 @@ class Mesh:
         """Writes the static file as editors and ConfigMaps do: aside, then renamed."""
         aside = f"{self.file}.new"
         with open(aside, "w", encoding="utf-8") as file:
-            file.write(text if text is not None else json.dumps(self.document(), indent=1))
+            file.write(text if text is not None else as_yaml(self.document()))
         os.rename(aside, self.file)
 
     def start(self, wait=True, agent=True, **env):
