@@ -38,9 +38,10 @@ struct proxy_ops {
 	int (*pod_start)(struct pod_worker *pw);
 	/* The pod's listeners are closed; its flows and tunnels are gone. */
 	void (*pod_stop)(struct pod_worker *pw);
-	void (*outbound)(struct pod_listener *pl, int fd, const struct addr *peer);	 /* 15001 */
-	void (*inbound_plaintext)(struct pod_listener *pl, int fd, const struct addr *peer); /* 15006 */
-	void (*inbound_hbone)(struct pod_listener *pl, int fd, const struct addr *peer);	 /* 15008 */
+	void (*outbound)(struct pod_listener *pl, int fd, const struct addr *peer); /* 15001 */
+	void (*inbound_plaintext)(struct pod_listener *pl, int fd,
+				  const struct addr *peer);				 /* 15006 */
+	void (*inbound_hbone)(struct pod_listener *pl, int fd, const struct addr *peer); /* 15008 */
 	void (*socks5)(struct pod_listener *pl, int fd, const struct addr *peer);	 /* 15080 */
 	/* Graceful: GOAWAY to HBONE peers, no new streams, idle tunnels closed; live flows go on. */
 	void (*pod_drain)(struct pod_worker *pw);
@@ -53,9 +54,10 @@ struct proxy_ops {
 struct app_worker {
 	struct app *app;
 	struct worker *w;
-	struct list pods; /* struct pod_worker.link */
-	void *proxy;	  /* the data path's own per-worker state */
+	struct list pods;     /* struct pod_worker.link */
+	void *proxy;	      /* the data path's own per-worker state */
 	uint32_t connections; /* admitted here; written by this worker only, read by any */
+	uint64_t refused_pod, refused_process, failed_starts; /* likewise */
 	pthread_t thread;
 	bool started;
 };

@@ -203,12 +203,14 @@ static int load_mode(struct load *l)
 		if (!info)
 			return fail(l, ERR_SYNTAX,
 				    "PROXY_WORKLOAD_INFO is required with PROXY_MODE=dedicated");
-		int n = sscanf(info, "%m[^/]/%m[^/]/%m[^/]%c", &parts[0], &parts[1], &parts[2], &extra);
+		int n = sscanf(info, "%m[^/]/%m[^/]/%m[^/]%c", &parts[0], &parts[1], &parts[2],
+			       &extra);
 		c->own_namespace = parts[0];
 		c->own_name = parts[1];
 		c->own_service_account = parts[2];
 		if (n != 3)
-			return bad_value(l, "PROXY_WORKLOAD_INFO", info, "namespace/name/serviceaccount");
+			return bad_value(l, "PROXY_WORKLOAD_INFO", info,
+					 "namespace/name/serviceaccount");
 	}
 	c->packet_mark = c->mode == CONFIG_SHARED ? DEFAULT_MARK : 0;
 	if (mark) {
@@ -288,10 +290,12 @@ static int load_dns(struct load *l)
 	if (addr_parse(str_of(ip_port), &c->dns_addr))
 		return bad_value(l, "ISTIO_META_DNS_PROXY_ADDR", at, "localhost:port or ip:port");
 	if (c->xds_on_demand && c->dns_proxy)
-		return fail(l, ERR_SYNTAX, "XDS_ON_DEMAND=true: needs ISTIO_META_DNS_CAPTURE=false");
-	if (!c->enable_proxy && !c->dns_proxy)
 		return fail(l, ERR_SYNTAX,
-			    "ENABLE_PROXY=false: with the DNS proxy off too, nothing is left to do");
+			    "XDS_ON_DEMAND=true: needs ISTIO_META_DNS_CAPTURE=false");
+	if (!c->enable_proxy && !c->dns_proxy)
+		return fail(
+			l, ERR_SYNTAX,
+			"ENABLE_PROXY=false: with the DNS proxy off too, nothing is left to do");
 	return 0;
 }
 
@@ -351,7 +355,8 @@ static int load_quantity(struct load *l, const char *name, uint32_t *cores)
 
 static int load_workers(struct load *l)
 {
-	const char *threads = env(l, "ZTUNNEL_WORKER_THREADS"), *given = env(l, "ZTUNNEL_CPU_LIMIT");
+	const char *threads = env(l, "ZTUNNEL_WORKER_THREADS"),
+		   *given = env(l, "ZTUNNEL_CPU_LIMIT");
 	const char *concurrency = l->file.concurrency;
 	uint32_t limit, request, cores = l->source->host_cores;
 	uint64_t number = 0;
@@ -431,8 +436,8 @@ int config_load(const struct config_source *source, struct config **out,
 		char error[CONFIG_ERROR_MAX])
 {
 	static int (*const steps[])(struct load *) = {
-		load_table,	load_files, load_families,  load_mode,	load_control_plane,
-		load_dns,	load_drain, load_keepalive, load_workers, load_choices,
+		load_table, load_files, load_families,	load_mode,    load_control_plane,
+		load_dns,   load_drain, load_keepalive, load_workers, load_choices,
 	};
 	struct load l = {.source = source, .c = calloc(1, sizeof(*l.c)), .error = error};
 	int rc = l.c ? 0 : fail(&l, ERR_NOMEM, "out of memory");
@@ -458,13 +463,35 @@ void config_free(struct config *c)
 	if (!c)
 		return;
 	char *texts[] = {
-		c->own_namespace, c->own_name, c->own_service_account, c->network, c->node_name,
-		c->cluster_id, c->cluster_domain, c->trust_domain, c->pod_name, c->pod_namespace,
-		c->service_account, c->instance_ip, c->xds_address, c->xds_root_ca,
-		c->alt_xds_hostname, c->ca_address, c->ca_root_ca, c->alt_ca_hostname,
-		c->auth_token_path, c->local_xds_path, c->local_xds, c->dev_ca_dir, c->cert_dir,
-		c->inpod_uds, c->preferred_service_namespace, c->crl_path, c->log_filter,
-		c->istio_version, c->io_backend,
+		c->own_namespace,
+		c->own_name,
+		c->own_service_account,
+		c->network,
+		c->node_name,
+		c->cluster_id,
+		c->cluster_domain,
+		c->trust_domain,
+		c->pod_name,
+		c->pod_namespace,
+		c->service_account,
+		c->instance_ip,
+		c->xds_address,
+		c->xds_root_ca,
+		c->alt_xds_hostname,
+		c->ca_address,
+		c->ca_root_ca,
+		c->alt_ca_hostname,
+		c->auth_token_path,
+		c->local_xds_path,
+		c->local_xds,
+		c->dev_ca_dir,
+		c->cert_dir,
+		c->inpod_uds,
+		c->preferred_service_namespace,
+		c->crl_path,
+		c->log_filter,
+		c->istio_version,
+		c->io_backend,
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		free(texts[i]);

@@ -38,7 +38,8 @@ enum { CONFIG_ERROR_MAX = 512 };
 struct config {
 	bool enable_proxy;
 	enum config_mode mode;
-	char *own_namespace, *own_name, *own_service_account; /* PROXY_WORKLOAD_INFO; NULL in shared mode */
+	char *own_namespace, *own_name,
+		*own_service_account; /* PROXY_WORKLOAD_INFO; NULL in shared mode */
 	char *network, *node_name, *cluster_id, *cluster_domain, *trust_domain;
 	char *pod_name, *pod_namespace, *service_account, *instance_ip;
 
@@ -49,7 +50,7 @@ struct config {
 	char *ca_address, *ca_root_ca, *alt_ca_hostname;
 	struct config_map ca_headers;
 	bool fake_ca;
-	char *auth_token; /* literal; NULL when there is none or it is a file */
+	char *auth_token;      /* literal; NULL when there is none or it is a file */
 	char *auth_token_path; /* NULL when there is none or it is a literal */
 	uint64_t secret_ttl_ms;
 	char *local_xds_path, *local_xds; /* NULL when unset; at most one is set */
@@ -90,9 +91,9 @@ struct config {
 
 /* What config_load() looks at; tests bring their own. */
 struct config_source {
-	char *const *environ;	  /* "NAME=value", NULL at the end */
-	const char *mesh_path;	  /* mesh config file; NULL: ./etc/istio/config/mesh */
-	uint32_t host_cores;	  /* 0: ask the system */
+	char *const *environ;  /* "NAME=value", NULL at the end */
+	const char *mesh_path; /* mesh config file; NULL: ./etc/istio/config/mesh */
+	uint32_t host_cores;   /* 0: ask the system */
 };
 
 /*

@@ -83,7 +83,8 @@ static int take_metadata(struct config_map *m, yaml_document_t *doc, const yaml_
 {
 	if (n->type != YAML_MAPPING_NODE)
 		return fail(why, n, "proxyMetadata is a map of strings");
-	for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
+	for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top;
+	     p++) {
 		yaml_node_t *k = yaml_document_get_node(doc, p->key);
 		yaml_node_t *v = yaml_document_get_node(doc, p->value);
 		if (k->type != YAML_SCALAR_NODE || v->type != YAML_SCALAR_NODE)
@@ -106,7 +107,8 @@ static int take_config(struct config_file *f, yaml_document_t *doc, const yaml_n
 	bool metadata = false;
 	if (n->type != YAML_MAPPING_NODE)
 		return fail(why, n, "the proxy config is a map");
-	for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
+	for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top;
+	     p++) {
 		yaml_node_t *k = yaml_document_get_node(doc, p->key);
 		yaml_node_t *v = yaml_document_get_node(doc, p->value);
 		int rc = 0;

@@ -49,8 +49,8 @@ int config_parse_duration(const char *text, uint64_t *out_ms)
 		struct str unit;
 		uint64_t ms;
 	} units[] = {
-		{{"ms", 2}, 1},	      {{"s", 1}, 1000},	      {{"m", 1}, 60 * 1000},
-		{{"h", 1}, 3600000},  {{"d", 1}, 24 * 3600000},
+		{{"ms", 2}, 1},	     {{"s", 1}, 1000},	       {{"m", 1}, 60 * 1000},
+		{{"h", 1}, 3600000}, {{"d", 1}, 24 * 3600000},
 	};
 	uint64_t total = 0;
 	if (!*text)
@@ -69,8 +69,8 @@ int config_parse_duration(const char *text, uint64_t *out_ms)
 		if (!ms)
 			return ERR_SYNTAX;
 		/* A hundred years bounds every later sum. */
-		if (__builtin_mul_overflow(v, ms, &v) ||
-		    __builtin_add_overflow(total, v, &total) || total > 36500ULL * 24 * 3600000)
+		if (__builtin_mul_overflow(v, ms, &v) || __builtin_add_overflow(total, v, &total) ||
+		    total > 36500ULL * 24 * 3600000)
 			return ERR_TOO_LARGE;
 	}
 	*out_ms = total;
@@ -83,7 +83,7 @@ int config_parse_cpu(const char *text, uint64_t *out_milli)
 		const char *suffix;
 		double factor;
 	} suffixes[] = {
-		{"", 1e3},  {"m", 1},	{"u", 1e-3},	 {"n", 1e-6},
+		{"", 1e3},  {"m", 1},	{"u", 1e-3},	{"n", 1e-6},
 		{"k", 1e6}, {"M", 1e9}, {"Ki", 1024e3}, {"Mi", 1024.0 * 1024e3},
 	};
 	char *end;

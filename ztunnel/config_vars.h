@@ -17,11 +17,11 @@ enum config_kind {
 struct config_var {
 	const char *name; /* a `*` at the end: a family of variables */
 	enum config_kind kind;
-	size_t offset;		/* of the field in struct config */
-	const char *kind_text;	/* what help shows; NULL: from kind */
-	const char *fallback;	/* parsed when unset; for CONFIG_RULE only shown */
+	size_t offset;	       /* of the field in struct config */
+	const char *kind_text; /* what help shows; NULL: from kind */
+	const char *fallback;  /* parsed when unset; for CONFIG_RULE only shown */
 	const char *meaning;
-	uint64_t max;		/* CONFIG_NUMBER */
+	uint64_t max; /* CONFIG_NUMBER */
 };
 
 extern const struct config_var config_vars[];

@@ -22,16 +22,16 @@ struct flow_facts {
 	bool inbound;
 	enum pod_flow_protocol protocol;
 	bool mtls;
-	struct addr src;		/* the client */
-	struct addr dst;		/* log: dst.addr */
-	struct addr listed_dst;		/* config_dump: actualDst */
-	struct addr original_dst;	/* config_dump: originalDst; ip.len 0: null */
-	struct str hbone_authority;	/* log: dst.hbone_addr; empty: none */
-	struct str peer_identity;	/* verified identity of the other side; empty: none */
-	struct workload *source;	/* or NULL: then source_baggage */
-	struct workload *destination;	/* or NULL */
+	struct addr src;		      /* the client */
+	struct addr dst;		      /* log: dst.addr */
+	struct addr listed_dst;		      /* config_dump: actualDst */
+	struct addr original_dst;	      /* config_dump: originalDst; ip.len 0: null */
+	struct str hbone_authority;	      /* log: dst.hbone_addr; empty: none */
+	struct str peer_identity;	      /* verified identity of the other side; empty: none */
+	struct workload *source;	      /* or NULL: then source_baggage */
+	struct workload *destination;	      /* or NULL */
 	const struct baggage *source_baggage; /* or NULL */
-	struct service *service;	/* or NULL */
+	struct service *service;	      /* or NULL */
 };
 
 struct flow {
@@ -57,14 +57,15 @@ void flow_init(struct flow *f, struct pod_worker *pw, void (*abort)(struct flow 
 /* The route is decided: counted as opened and listed. 0, or ERR_NOMEM. */
 int must_check flow_open(struct flow *f, const struct flow_facts *facts);
 /* Joins the two sides; `finished` runs when the relay has ended. */
-void flow_relay(struct flow *f, struct endpoint *a, struct endpoint *b, void (*finished)(struct task *));
+void flow_relay(struct flow *f, struct endpoint *a, struct endpoint *b,
+		void (*finished)(struct task *));
 /*
- * It is over. After flow_open(): counted as closed (failed when reason says so) and logged with text (NULL: the reason's
- * own). Else an early denial: one warning. Drops all references; the struct is the caller's to free.
+ * It is over. After flow_open() it is counted as closed (failed when reason says so) and logged with text (NULL: the
+ * reason's own). Drops all references; the struct is the caller's to free.
  */
 void flow_end(struct flow *f, int reason, const char *text);
 /* One warning line for a connection that was refused before its route was decided. */
-void flow_early_deny(struct pod_worker *pw, const struct addr *src, const struct addr *dst, bool inbound, int reason,
-		     const char *text);
+void flow_early_deny(struct pod_worker *pw, const struct addr *src, const struct addr *dst,
+		     bool inbound, int reason, const char *text);
 
 #endif

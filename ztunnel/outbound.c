@@ -30,6 +30,7 @@ typedef bool (*outbound_step)(struct outbound *o);
 
 /* What only a connection that is being set up needs. */
 struct setup {
+	struct workload *source; /* counted, while a name is resolved */
 	struct outbound_plan plan;
 	struct certs_wait cert;
 	bool cert_asked;
@@ -49,9 +50,9 @@ struct outbound {
 	outbound_step step;
 	struct setup *setup; /* NULL once the relay runs */
 	struct addr src, dst;
-	struct endpoint *client;   /* NULL once the relay owns it */
+	struct endpoint *client;	 /* NULL once the relay owns it */
 	struct h2_stream *outer, *inner; /* likewise */
-	struct link *inner_link;   /* double HBONE: lives as long as the flow */
+	struct link *inner_link;	 /* double HBONE: lives as long as the flow */
 };
 
 static struct worker *worker_of(const struct outbound *o)
@@ -72,6 +73,7 @@ static void setup_free(struct outbound *o)
 	name_wait_cancel(&s->name);
 	tunnel_cancel(&s->tunnel);
 	tls_ctx_put(s->ctx);
+	workload_put(s->source);
 	outbound_plan_fini(&s->plan);
 	free(s);
 }
@@ -128,7 +130,8 @@ static void drive(struct task *task)
 		return;
 	}
 	if (o->client && o->client->rx.bytes)
-		ignore_result(bufq_unpin(&o->client->rx, worker_of(o)->bufs, 0)); /* costs memory only */
+		ignore_result(
+			bufq_unpin(&o->client->rx, worker_of(o)->bufs, 0)); /* costs memory only */
 	while (o->step && o->step(o))
 		;
 }
@@ -145,7 +148,8 @@ static bool join(struct outbound *o, struct endpoint *other)
 	return false;
 }
 
-static size_t connect_head(struct outbound *o, bool inner, struct sbuf *text, struct header head[HBONE_HEADERS_MAX])
+static size_t connect_head(struct outbound *o, bool inner, struct sbuf *text,
+			   struct header head[HBONE_HEADERS_MAX])
 {
 	const struct outbound_plan *p = &o->setup->plan;
 	const struct app *app = o->flow.pw->aw->app;
@@ -238,7 +242,8 @@ static bool start_inner_link(struct outbound *o)
 	for (size_t i = 0; i < n; i++)
 		sans[i] = rstr_str(plan_peer_san(peer, i));
 	o->outer = NULL;
-	o->inner_link = link_client(worker_of(o), &outer->ep, o->setup->ctx, sans, n, proxy_link_config(o->flow.pw));
+	o->inner_link = link_client(worker_of(o), &outer->ep, o->setup->ctx, sans, n,
+				    proxy_link_config(o->flow.pw));
 	if (!o->inner_link)
 		return refuse(o, ERR_NOMEM, NULL);
 	link_attach(o->inner_link, &worker_of(o)->run, &o->task);
@@ -294,7 +299,8 @@ static bool await_tunnel(struct outbound *o)
 static void ask_tunnel(struct outbound *o)
 {
 	struct setup *s = o->setup;
-	struct tunnel_target k = {.scope = o->flow.pw, .dst = s->plan.hop, .src_ip = o->src.ip, .ctx = s->ctx};
+	struct tunnel_target k = {
+		.scope = o->flow.pw, .dst = s->plan.hop, .src_ip = o->src.ip, .ctx = s->ctx};
 	size_t n = MIN(plan_peer_count(&s->plan.peer), (size_t)TUNNEL_SANS_MAX);
 
 	for (size_t i = 0; i < n; i++)
@@ -388,7 +394,7 @@ static bool await_name(struct outbound *o)
 	if (s->name.error)
 		return refuse(o, s->name.error, "the destination's host name does not resolve");
 	outbound_plan_resolved(&s->plan, &s->name.ip);
-	return start(o, o->flow.source);
+	return start(o, s->source);
 }
 
 static bool decide(struct outbound *o)
@@ -418,7 +424,7 @@ static bool decide(struct outbound *o)
 		return refuse(o, s->plan.error, NULL);
 	if (!s->plan.hop_hostname)
 		return start(o, source);
-	o->flow.source = workload_get(source);
+	s->source = workload_get(source);
 	name_wait(pw->aw, rstr_str(s->plan.hop_hostname), o->src.ip.len, &s->name, &o->task);
 	o->step = await_name;
 	return true;

@@ -23,15 +23,20 @@ enum pod_kind {
 
 struct pod {
 	uint32_t magic;
+	struct app *app;
 	enum pod_kind kind;
 	struct rstr *uid, *name, *ns, *sa;
 	struct netns netns; /* fd owned by the pod; -1 for the process's own */
 	uint64_t netns_ino, netns_dev;
-	uint32_t mark;	    /* SO_MARK of every socket of this pod; 0 = none */
+	uint32_t mark;	       /* SO_MARK of every socket of this pod; 0 = none */
+	bool migrates;	       /* tcp_migrate_req took in its namespace */
 	uint32_t workers_live; /* control thread: pod_workers not yet done */
-	bool ending;	    /* control thread: killed or draining */
-	bool kept;	    /* control thread: added or kept on the current ZDS connection */
-	struct list link;   /* control thread */
+	uint32_t kills_out;    /* control thread: kill messages not yet answered */
+	bool killed;	       /* control thread */
+	int kill_reason;
+	bool ending;	  /* control thread: killed or draining */
+	bool kept;	  /* control thread: added or kept on the current ZDS connection */
+	struct list link; /* control thread */
 	struct pod_worker *workers; /* one per data worker */
 };
 
@@ -41,12 +46,14 @@ struct pod_listener {
 	bool transparent; /* IP_TRANSPARENT took: the source address is preserved (contract section 1.4) */
 	int fd;		  /* -1 once the listener has it, or none */
 	struct listener *listener;
+	bool stopping;
 	struct task stopped;
 };
 
 enum pod_phase { POD_STARTING, POD_RUNNING, POD_DRAINING, POD_KILLED, POD_DONE };
 
 struct pod_worker {
+	uint32_t magic;
 	struct pod *pod;
 	struct app_worker *aw;
 	struct list link;  /* app_worker.pods */
@@ -54,7 +61,10 @@ struct pod_worker {
 	struct pod_listener listeners[POD_PORTS];
 	void *proxy; /* the data path's own part: pools, lists of links */
 	uint32_t refs;
+	uint32_t listening; /* listeners not yet stopped */
 	enum pod_phase phase;
+	bool held;    /* the pod's own reference is still there */
+	bool started; /* pod_start succeeded */
 	/* Cells written by this worker only, read by any thread (pod_sum). */
 	uint32_t connections;
 	uint64_t bytes_buffered;
@@ -70,7 +80,11 @@ static inline struct pod_worker *pod_worker_get(struct pod_worker *pw)
 /* The last put after a drain or kill lets go of the pod at the end of the turn. */
 void pod_worker_put(struct pod_worker *pw);
 
-/* Ends the admission that the accept function was called with, and closes nothing. */
+/*
+ * Counts one more connection or stream of the pod. The accept functions are called with one admitted; a tunnelled stream
+ * asks for itself. ERR_LIMIT: the pod or the process has as many as it may. pod_release() gives it back.
+ */
+int must_check pod_admit(struct pod_worker *pw);
 void pod_release(struct pod_worker *pw);
 /* Adds to (or takes from) the bytes that this worker holds for the pod. */
 void pod_account(struct pod_worker *pw, int64_t bytes);
@@ -82,7 +96,7 @@ struct pod_flow {
 	bool inbound;
 	enum pod_flow_protocol protocol;
 	struct addr src, original_dst, actual_dst; /* ip.len 0: none (null in the dump) */
-	const char *original_host;		   /* instead of original_dst when not NULL; borrowed while listed */
+	const char *original_host; /* instead of original_dst when not NULL; borrowed while listed */
 };
 static inline void pod_flow_add(struct pod_worker *pw, struct pod_flow *f)
 {
@@ -122,8 +136,8 @@ void pods_free(struct pods *p);
 int must_check pods_add(struct pods *p, const struct pod_spec *spec, char error[POD_ERROR_MAX]);
 /* Kills it at once (contract section 2, Del); an unknown uid is fine. */
 void pods_del(struct pods *p, struct str uid);
-/* Whether a pod of that uid runs and, when netns_fd >= 0, stands in that very namespace. */
-bool pods_runs(struct pods *p, struct str uid, int netns_fd);
+/* The running pod of that uid, or NULL. */
+struct pod *pods_find(struct pods *p, struct str uid);
 /* Calls fn for each running pod; fn may call pods_del() on the one it is given. */
 void pods_each(struct pods *p, void (*fn)(void *arg, struct pod *pod), void *arg);
 /* Graceful end of all: listeners close, flows go on. From now on pods_add() refuses. */
@@ -134,9 +148,9 @@ void pods_kill(struct pods *p, int reason);
 uint32_t pods_live(const struct pods *p);
 void pods_on_empty(struct pods *p, struct task *task);
 struct pods_counts pods_counts(const struct pods *p);
-/* Sums the cells of all workers. */
-void pod_sum(const struct pods *p, const struct pod *pod, uint64_t *connections, uint64_t *bytes_buffered);
-/* Connections admitted over all workers. */
-uint64_t pods_connections(const struct pods *p);
+/* Sums the cells of all workers; any thread that may use the pod. */
+void pod_sum(const struct pod *pod, uint64_t *connections, uint64_t *bytes_buffered);
+/* Connections and streams admitted over all pods and workers; any thread. */
+uint64_t app_connections(const struct app *app);
 
 #endif

@@ -21,10 +21,12 @@ struct workload;
 struct proxy_worker {
 	struct app_worker *aw;
 	struct tunnels *tunnels;
-	struct list flows;	 /* struct flow.link: all of this worker */
-	struct list hbone;	 /* struct hbone_server.link: live inbound links and those in their handshake */
-	uint32_t handshakes;	 /* inbound, in flight */
+	struct list flows; /* struct flow.link: all of this worker */
+	struct list
+		hbone; /* struct hbone_server.link: live inbound links and those in their handshake */
+	uint32_t handshakes; /* inbound, in flight */
 	struct rng rng;
+	struct link_config client_config, server_config;
 	uint16_t illegal_ports[4];
 	size_t illegal_ports_count;
 };
@@ -52,12 +54,20 @@ struct workload *proxy_own_workload(struct pod_worker *pw);
  * Connects to an application (or anywhere) from the pod's namespace, in PROXY_CONNECT_MS. source: the address to show
  * (contract section 1.4), or NULL. A negative code when there is no socket.
  */
-int must_check proxy_connect(struct pod_worker *pw, const struct addr *dst, const struct ip *source, bool transparent,
-			     struct conn **out);
+int must_check proxy_connect(struct pod_worker *pw, const struct addr *dst, const struct ip *source,
+			     bool transparent, struct conn **out);
 /* Sets up an accepted socket: options of contract section 1.2. NULL: refused, and closed. */
-struct conn *proxy_accept(struct pod_worker *pw, int fd, const struct addr *peer, const struct addr *local,
-			  bool keepalive);
+struct conn *proxy_accept(struct pod_worker *pw, int fd, const struct addr *peer,
+			  const struct addr *local, bool keepalive);
 
-enum { PROXY_CONNECT_MS = 10 * 1000, PROXY_WORKLOAD_WAIT_MS = 5 * 1000, PROXY_WORKLOAD_LOOK_MS = 20 };
+/* The HTTP/2 and TLS settings of this process's links, as client and as server (contract section 5.3). */
+const struct link_config *proxy_link_config(const struct pod_worker *pw);
+const struct link_config *proxy_server_config(const struct pod_worker *pw);
+
+enum {
+	PROXY_CONNECT_MS = 10 * 1000,
+	PROXY_WORKLOAD_WAIT_MS = 5 * 1000,
+	PROXY_WORKLOAD_LOOK_MS = 20
+};
 
 #endif
