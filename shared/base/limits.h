@@ -19,6 +19,8 @@ enum {
 	LIMIT_HANDSHAKE_MS = 10 * 1000,
 	/* TCP connect, upstream and application (contract sections 5.4, 6.1). */
 	LIMIT_CONNECT_MS = 10 * 1000,
+	/* Sockets of one worker: every flow has two. */
+	LIMIT_WORKER_CONNS = 2 * LIMIT_PROCESS_FLOWS,
 	/* Descriptors kept free for accept, ZDS and admin when the rest is used. */
 	LIMIT_FDS_RESERVED = 64,
 };

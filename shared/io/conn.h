@@ -17,12 +17,13 @@
 
 #include "shared/base/addr.h"
 #include "shared/base/endpoint.h"
-#include "shared/base/timer.h"
+#include "shared/io/worker.h"
 
-struct worker;
+struct conn_wait;
 
 enum {
-	CONN_WINDOW_BYTES = 256 * 1024, /* receive is armed while fewer bytes than this are uncredited */
+	CONN_WINDOW_BYTES =
+		256 * 1024, /* receive is armed while fewer bytes than this are uncredited */
 	CONN_SEND_BYTES = 1024 * 1024,
 	CONN_CLOSE_LINGER_MS = 30 * 1000,
 };
@@ -35,15 +36,35 @@ struct conn {
 	struct addr peer, local; /* as accepted or connected; local is set once open */
 	uint64_t opened_ns;	 /* when it was accepted or the connect began */
 	uint64_t connected_ns;	 /* when it was established */
-	/* private to io/ from here on: the implementer adds what it needs */
-	struct conn_priv *priv;
+	/* private to io/ from here on; an idle connection takes this struct and no other memory */
+	struct bufq tx;	   /* what the kernel has not taken; its front may be in flight */
+	struct list dirty; /* on io.dirty: something to do in the flush stage */
+	union {
+		struct list ready; /* on a list of the backend, or on io.starved */
+		struct reap reap;  /* once it is dead */
+	};
+	struct conn_wait *wait;	 /* while connecting or lingering */
+	struct buf *more;	 /* slab of the bulk receive in flight */
+	uint32_t slot;		 /* in the io's table */
+	uint32_t uncredited;	 /* received bytes that the far side has not taken */
+	uint32_t sending;	 /* bytes of tx in flight ... */
+	uint16_t sending_slices; /* ... and the slices that hold them */
+	uint8_t state;		 /* enum conn_state */
+	uint8_t owed;		 /* what the kernel owes us: IO_RECV ... */
+	int tx_error; /* why sending failed; told once what was received before is read */
+	bool finishing : 1, shut : 1;	 /* finish() was called; FIN is sent */
+	bool send_wait : 1;		 /* the socket is full: the next send waits for room */
+	bool reset : 1, cancelled : 1;	 /* how to close; whether operations were cancelled */
+	bool readable : 1, writable : 1; /* for the backend: bytes wait; room may be had */
+	bool hangup : 1; /* for the backend: an end is to be read behind the bytes */
 };
 
 /*
  * Takes an established socket (fd is consumed, also on failure; it becomes nonblocking). The endpoint is open.
  * NULL: out of memory or at the worker's limit of connections; the socket was reset.
  */
-struct conn *conn_accept(struct worker *w, int fd, const struct addr *peer, const struct addr *local);
+struct conn *conn_accept(struct worker *w, int fd, const struct addr *peer,
+			 const struct addr *local);
 /*
  * Starts to connect an unconnected socket (consumed as above) to dst. open, or error (ERR_CONNECT_TIMEOUT after
  * timeout_ms, -ECONNREFUSED ...), is filed later. NULL as above.

@@ -11,6 +11,8 @@ struct worker;
 struct task;
 struct listener;
 
+enum { LISTEN_ACCEPTS_PER_TURN = 64 };
+
 /*
  * Called in the run stage, on the worker, once per accepted socket: it owns fd (nonblocking, close-on-exec). peer is
  * canonical. At most LISTEN_ACCEPTS_PER_TURN calls per turn.

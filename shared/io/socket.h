@@ -28,14 +28,15 @@ int must_check socket_netns_init(void);
 int must_check socket_open(const struct netns *ns, int family, int type, uint32_t mark);
 /* TCP listener options: see contract section 1.2; *transparent tells whether IP_TRANSPARENT took. */
 struct socket_listen_options {
-	struct addr bind;	  /* ip.len 0: wildcard of `family` */
+	struct addr bind; /* ip.len 0: wildcard of `family` */
 	int family;
 	uint32_t mark;
 	bool reuse_port;
 	bool want_transparent;
 	int backlog;
 };
-int must_check socket_listen(const struct netns *ns, const struct socket_listen_options *o, bool *transparent);
+int must_check socket_listen(const struct netns *ns, const struct socket_listen_options *o,
+			     bool *transparent);
 int must_check socket_bind(int fd, int family, const struct addr *local);
 /* IP_TRANSPARENT + IP_FREEBIND (v4) or the IPv6 twins, then bind (ip, port 0). */
 int must_check socket_bind_transparent(int fd, int family, const struct ip *source);

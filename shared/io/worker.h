@@ -35,26 +35,28 @@ struct reap {
 };
 
 struct worker_config {
-	const char *name;	  /* thread name, "ztunnel-0" */
-	const char *io_backend;	  /* "uring", "epoll", or NULL: choose (uring, else epoll with one warning) */
+	const char *name; /* thread name, "ztunnel-0" */
+	const char *
+		io_backend; /* "uring", "epoll", or NULL: choose (uring, else epoll with one warning) */
 	struct bufpool_limits buf_limits;
-	struct epoch *epoch;	  /* may be NULL */
-	uint32_t index;		  /* 0.. among its kind */
+	struct epoch *epoch; /* may be NULL */
+	uint32_t index;	     /* 0.. among its kind */
 };
 
 struct worker {
 	uint32_t index;
 	const char *name;
-	uint64_t now_ns;	  /* CLOCK_MONOTONIC at the start of the turn */
+	uint64_t turn;	 /* how many turns began */
+	uint64_t now_ns; /* CLOCK_MONOTONIC at the start of the turn */
 	struct io *io;
 	struct bufpool *bufs;
 	struct timer_wheel timers;
-	struct taskq run;	  /* what became ready; drained each turn */
-	struct taskq flush;	  /* runs after `run` is drained or its budget is used; links seal here */
+	struct taskq run;   /* what became ready; drained each turn */
+	struct taskq flush; /* runs after `run` is drained or its budget is used; links seal here */
 	struct reap *reaped;
 	struct epoch *epoch;
 	int epoch_reader;
-	void *user;		  /* the program's per-worker state */
+	void *user;		       /* the program's per-worker state */
 	struct metrics_shard *metrics; /* of this thread; the program sets it before the loop runs */
 	struct mailbox *mailbox;
 	bool stopping;

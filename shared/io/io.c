@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the backends share: choice of one, the table of objects that events name, the flush stage. */
+#include "shared/io/backend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "shared/base/err.h"
+#include "shared/base/limits.h"
+#include "shared/io/conn_priv.h"
+#include "shared/io/note.h"
+#include "shared/io/worker.h"
+
+static const struct io_backend *registered;
+
+enum { SLOTS_FIRST = 64, SLOT_NONE = UINT32_MAX };
+
+void io_init(struct io *io, const struct io_backend *backend, struct worker *w)
+{
+	memset(io, 0, sizeof(*io));
+	io->backend = backend;
+	io->worker = w;
+	io->slot_free = SLOT_NONE;
+	list_init(&io->dirty);
+	list_init(&io->wishes);
+	list_init(&io->starved);
+}
+
+void io_fini(struct io *io)
+{
+	CHECK(io->slot_used == 0);
+	free(io->slots);
+	io->slots = NULL;
+}
+
+void io_register(const struct io_backend *backend)
+{
+	registered = backend;
+}
+
+static const struct io_backend *find(const char *name)
+{
+	const struct io_backend *all[] = {&uring_backend, &epoll_backend, registered};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i] && strcmp(all[i]->name, name) == 0)
+			return all[i];
+	return NULL;
+}
+
+int io_open(struct worker *w, const char *name, struct io **out)
+{
+	static bool warned;
+	const struct io_backend *wanted;
+	int err;
+
+	if (!name || !*name)
+		name = getenv("GAUZE_IO");
+	if (name && *name) {
+		wanted = find(name);
+		return wanted ? wanted->open(w, out) : ERR_UNSUPPORTED;
+	}
+	err = uring_backend.open(w, out);
+	if (err == 0 || err == -ENOMEM || err == -EMFILE || err == -ENFILE)
+		return err;
+	if (!__atomic_exchange_n(&warned, true, __ATOMIC_RELAXED))
+		io_warn("io_uring is not available (%s); using epoll", err_text(err));
+	return epoll_backend.open(w, out);
+}
+
+static int grow(struct io *io)
+{
+	uint32_t cap = io->slot_cap ? io->slot_cap * 2 : SLOTS_FIRST;
+	struct io_slot *slots = realloc(io->slots, cap * sizeof(*slots));
+
+	if (!slots)
+		return ERR_NOMEM;
+	for (uint32_t i = cap; i-- > io->slot_cap;) {
+		slots[i] = (struct io_slot){.generation = 1, .next = io->slot_free};
+		io->slot_free = i;
+	}
+	io->slots = slots;
+	io->slot_cap = cap;
+	return 0;
+}
+
+int io_slot_add(struct io *io, void *obj, enum io_kind kind, uint32_t *slot)
+{
+	if (io->slot_used >= LIMIT_WORKER_CONNS)
+		return ERR_LIMIT;
+	if (io->slot_free == SLOT_NONE) {
+		int err = grow(io);
+
+		if (err)
+			return err;
+	}
+	uint32_t i = io->slot_free;
+	struct io_slot *s = &io->slots[i];
+
+	io->slot_free = s->next;
+	io->slot_used++;
+	s->obj = obj;
+	s->next = kind;
+	*slot = i;
+	return 0;
+}
+
+void io_slot_del(struct io *io, uint32_t slot)
+{
+	struct io_slot *s = &io->slots[slot];
+
+	CHECK(slot < io->slot_cap && s->obj);
+	s->obj = NULL;
+	s->generation++;
+	s->next = io->slot_free;
+	io->slot_free = slot;
+	io->slot_used--;
+}
+
+void *io_tag_find(struct io *io, uint64_t tag)
+{
+	uint32_t slot = (uint32_t)tag;
+
+	if (slot < io->slot_cap && io->slots[slot].obj && io_tag(io, slot, io_tag_kind(tag)) == tag)
+		return io->slots[slot].obj;
+	IO_COUNT(io, stale, 1);
+	return NULL;
+}
+
+void io_wish(struct io *io, struct io_wish *wish)
+{
+	if (list_empty(&wish->link))
+		list_add_tail(&io->wishes, &wish->link);
+}
+
+/* Those that starved first are fed first, as many as there are slots. */
+static void feed(struct io *io)
+{
+	uint32_t n = list_empty(&io->starved) ? 0 : io->backend->slots(io);
+
+	for (; n > 0 && !list_empty(&io->starved); n--) {
+		struct conn *c = list_first(&io->starved, struct conn, ready);
+
+		list_del(&c->ready);
+		conn_mark(c);
+	}
+}
+
+void io_flush(struct io *io)
+{
+	struct list now;
+
+	feed(io);
+	/* What cannot be started marks itself again and waits for the next flush. */
+	list_take_all(&now, &io->dirty);
+	while (!list_empty(&now)) {
+		struct conn *c = list_first(&now, struct conn, dirty);
+
+		list_del(&c->dirty);
+		conn_flush(c);
+	}
+	list_take_all(&now, &io->wishes);
+	while (!list_empty(&now)) {
+		struct io_wish *wish = list_first(&now, struct io_wish, link);
+
+		list_del(&wish->link);
+		wish->flush(wish);
+	}
+}
+
+void io_abandon(struct io *io)
+{
+	for (uint32_t i = 0; i < io->slot_cap; i++)
+		if (io->slots[i].obj && io->slots[i].next == IO_CONN)
+			conn_abandon(io->slots[i].obj);
+}
+
+uint32_t io_iov(const struct conn *c, struct iovec iov[IO_IOV_MAX])
+{
+	uint32_t left = c->sending;
+	uint16_t n = 0;
+
+	for (; n < c->sending_slices; n++) {
+		const struct bslice *s = bufq_at(&c->tx, n);
+
+		iov[n].iov_base = s->buf->data + s->off;
+		iov[n].iov_len = MIN(s->len, left);
+		left -= (uint32_t)iov[n].iov_len;
+	}
+	return n;
+}
