@@ -42,11 +42,11 @@ struct endpoint {
 	struct taskq *user_queue; /* where `user` is readied */
 	struct task *user;	  /* NULL: nobody listens yet; the provider keeps filing */
 	struct bufq rx;		  /* received and not yet taken by the user */
-	uint32_t tx_pending;	  /* accepted by send() and not yet taken by the kernel or the tunnel */
-	int error;		  /* 0, or why the endpoint broke (both directions); -ECONNRESET when reset */
-	bool open;		  /* established: connect or handshake done */
-	bool eof;		  /* the peer finished sending; bytes may still be in rx */
-	bool tx_broken;		  /* the peer takes no more bytes, without an error; what is sent is dropped */
+	uint32_t tx_pending; /* accepted by send() and not yet taken by the kernel or the tunnel */
+	int error;	/* 0, or why the endpoint broke (both directions); -ECONNRESET when reset */
+	bool open;	/* established: connect or handshake done */
+	bool eof;	/* the peer finished sending; bytes may still be in rx */
+	bool tx_broken; /* the peer takes no more bytes, without an error; what is sent is dropped */
 };
 
 static inline void endpoint_notify(struct endpoint *ep)

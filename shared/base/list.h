@@ -49,8 +49,10 @@ static inline void list_take_all(struct list *to, struct list *from)
 
 #define list_entry(node, type, member) container_of(node, type, member)
 #define list_first(head, type, member) container_of((head)->next, type, member)
-#define list_for_each(pos, head) for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
-#define list_for_each_safe(pos, tmp, head) \
-	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
+#define list_for_each(pos, head) \
+	for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
+#define list_for_each_safe(pos, tmp, head)                                     \
+	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head); \
+	     pos = tmp, tmp = pos->next)
 
 #endif

@@ -23,6 +23,7 @@ int must_check rcumap_put(struct rcumap *m, struct str key, void *value, void **
 void *rcumap_del(struct rcumap *m, struct str key);
 size_t rcumap_count(const struct rcumap *m);
 /* Writer, or any thread while nobody writes: calls fn for each entry until it returns false. */
-void rcumap_each(const struct rcumap *m, bool (*fn)(void *arg, struct str key, void *value), void *arg);
+void rcumap_each(const struct rcumap *m, bool (*fn)(void *arg, struct str key, void *value),
+		 void *arg);
 
 #endif
