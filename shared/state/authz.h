@@ -34,6 +34,7 @@ struct authz_result {
 	/* Dry-run policies that matched (they decide nothing); the first ones, and how many there were. */
 	const struct policy *dry_run[AUTHZ_DRY_RUN_MAX];
 	uint32_t dry_run_count;
+	bool dry_run_none_allowed; /* allowed, but not if the dry-run ALLOW policies were enforced */
 	uint32_t unknown_policies; /* keys of the workload's own list that name no policy: skipped */
 };
 

@@ -4,15 +4,8 @@
 #define GAUZE_STATE_BALANCE_H
 
 #include "service.h"
+#include "shared/base/rng.h"
 #include "workload.h"
-
-/* A small generator (splitmix64): seeded by the caller, so that tests and simulations repeat. Not for secrets. */
-struct rng {
-	uint64_t state;
-};
-uint64_t rng_next(struct rng *r);
-/* Uniform in [0, bound); bound > 0. */
-uint64_t rng_below(struct rng *r, uint64_t bound);
 
 /* BALANCE_FOR_WAYPOINT is lenient about ports, since a waypoint serves any of them behind its tunnel port. */
 enum balance_purpose { BALANCE_FOR_TRAFFIC, BALANCE_FOR_WAYPOINT };
@@ -38,10 +31,11 @@ uint16_t balance_target_port(const struct service *s, const struct endpoint_entr
 			     const struct workload *w, uint16_t service_port);
 
 /*
- * Which of the workload's addresses to dial: `original` if it owns that; else the first that `families` allows and that has
- * the client's family; else the first allowed. False: none (a hostname or a network gateway may still reach it).
+ * Which of the workload's addresses to dial: `original`, the address that the client dialled, if the workload owns that;
+ * else the first that `families` allows and that is of the same family; else the first allowed. False: none (a hostname or
+ * a network gateway may still lead there).
  */
-bool balance_select_ip(const struct workload *w, const struct ip *original, const struct ip *client,
+bool balance_select_ip(const struct workload *w, const struct ip *original,
 		       enum service_families families, struct ip *out);
 
 #endif

@@ -29,12 +29,15 @@ struct gateway_spec {
 	struct str ns, hostname; /* GATEWAY_HOSTNAME */
 };
 
-/* Control thread. 0 or ERR_NOMEM, ERR_SYNTAX (no address; no hostname). */
+/* Control thread. 0 or ERR_NOMEM, ERR_SYNTAX (no address; no hostname), ERR_TOO_LARGE. */
 int must_check gateway_new(const struct gateway_spec *spec, struct gateway **out);
 /* Any thread; NULL is allowed. */
 struct gateway *gateway_get(struct gateway *g);
 void gateway_put(struct gateway *g);
 bool gateway_eq(const struct gateway *a, const struct gateway *b);
+
+/* "ns/name" as one interned string. Control thread. 0, ERR_NOMEM, ERR_TOO_LARGE (above 1,023 bytes). */
+int must_check key_intern(struct str ns, struct str name, struct rstr **out);
 
 struct port_pair {
 	uint16_t service; /* the port clients dial */

@@ -72,9 +72,9 @@ struct policy {
 	struct rstr *key, *name, *ns;
 	uint64_t hash; /* of the whole content */
 	uint8_t scope, action;
+	uint8_t source; /* world's */
 	bool dry_run;
 	uint32_t rules_count;
-	uint32_t bytes;	  /* size of the block */
 	uint32_t dropped; /* entries of the source that could not be used */
 	const struct policy_rule *rules;
 };

@@ -43,7 +43,7 @@ struct outbound_plan {
 	struct addr hop; /* whom to connect to: dst.addr of the access log */
 	/*
 	 * Set when the hop has no address but a name: the program resolves it (plan.hop.ip is none until then) and calls
-	 * outbound_plan_resolved(). Interned, borrowed from plan.hop_workload.
+	 * outbound_plan_resolved(). Interned, borrowed from plan.destination.
 	 */
 	const struct rstr *hop_hostname;
 	bool authority_is_hop; /* authority = "<hop ip>:<target port>", so it waits for the name as well */
@@ -54,10 +54,9 @@ struct outbound_plan {
 	struct plan_peer
 		inner_peer; /* OUTBOUND_DOUBLE_HBONE: of the inner tunnel; never the workload's identity */
 	/* For metrics, logs and headers; counted. NULL: none. */
-	struct workload *hop_workload; /* what plan.hop belongs to */
-	struct workload *destination;  /* destination labels (contract 9) */
-	struct service *service;       /* the service that the client meant; `forwarded host=` */
-	bool mtls;		       /* connection_security_policy */
+	struct workload *destination; /* what plan.hop belongs to; destination labels (contract 9) */
+	struct service *service;      /* the service that the client meant; `forwarded host=` */
+	bool mtls;		      /* connection_security_policy */
 };
 
 /* Never fails: what cannot be done is OUTBOUND_REFUSE. The plan holds references; fini it. Inside the read section. */

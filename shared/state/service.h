@@ -92,27 +92,41 @@ struct weighted_waypoint {
 };
 
 /*
- * The name of a workload, and whichever workload carries it now (NULL: none). Endpoints refer to workloads through
- * it, so replacing a workload touches no service. Owned by the world; readers use cell_workload() only.
+ * The name of a workload, and whichever workload carries it now (NULL: none). Indexes and endpoints refer to workloads
+ * through it, so replacing a workload touches neither. Owned by the world; readers use cell_workload() only.
  */
 struct workload_cell {
 	struct epoch_node retire;
 	struct rstr *uid;
-	struct workload *now; /* atomic */
-	uint32_t refs;	      /* control thread's */
+	struct workload *now;	    /* atomic */
+	struct workload_cell *next; /* the control thread's, as is refs */
+	uint32_t refs;
 };
 
+/*
+ * Unhealthy endpoints stay in the set and are passed over by those who choose, so that a change of the service's health
+ * policy counts at once.
+ */
 struct endpoint_entry {
 	struct workload_cell *cell;
 	struct portmap *ports;
 	bool unhealthy;
+	bool own; /* named by the service itself, not by the workload */
 };
 
-/* Immutable; sorted by the cell's uid pointer. */
+/* Immutable; sorted by the address of the uid. */
 struct endpoint_set {
 	struct epoch_node retire;
+	struct rstr *service_key; /* counted: "namespace/hostname" */
 	uint32_t count;
 	struct endpoint_entry v[];
+};
+
+/* An endpoint that the service names itself (static file only). */
+struct service_endpoint {
+	struct rstr *uid;
+	struct portmap *ports;
+	bool unhealthy;
 };
 
 struct service {
@@ -123,7 +137,9 @@ struct service {
 	struct rstr *key; /* "namespace/hostname" */
 	struct portmap *ports;
 	struct gateway *waypoint;
-	uint16_t vips_count, cidr_vips_count, sans_count, weighted_waypoints_count;
+	uint16_t vips_count, cidr_vips_count, sans_count, weighted_waypoints_count, own_count;
+	uint16_t sans_valid; /* of sans, the first so many are identities; others can match nobody */
+	uint8_t source;	     /* world's */
 	uint8_t mode, health_policy, families, visibility, scopes_count;
 	uint8_t scopes[BALANCE_SCOPES_MAX];
 	bool has_load_balancer, canonical;
@@ -132,10 +148,14 @@ struct service {
 	struct service_cidr *cidr_vips;
 	struct rstr **sans; /* accepted identities besides the workload's own */
 	struct weighted_waypoint *weighted_waypoints;
+	struct service_endpoint *own;
 	struct endpoint_set *endpoints; /* atomic; NULL is empty */
 };
 
-/* Control thread. 0, ERR_NOMEM, ERR_SYNTAX (no namespace or hostname), ERR_LIMIT. Endpoints are left to the world. */
+/*
+ * Control thread. 0, ERR_NOMEM, ERR_SYNTAX (no hostname, a bad prefix length), ERR_TOO_LARGE (names), ERR_LIMIT (more than
+ * 65,535 of a kind). The set of endpoints is left to the world.
+ */
 int must_check service_new(const struct service_spec *spec, struct service **out);
 /* Any thread; NULL is allowed. */
 struct service *service_get(struct service *s);
@@ -146,7 +166,9 @@ bool service_eq(const struct service *a, const struct service *b);
 /* Readers, inside the read section. The set may be NULL (no endpoints). */
 const struct endpoint_set *service_endpoints(const struct service *s);
 struct workload *cell_workload(const struct workload_cell *cell);
-/* The endpoint of that workload, or NULL. */
+/* Whether the service's health policy lets traffic go to the endpoint (contract 3.5). */
+bool service_takes(const struct service *s, const struct endpoint_entry *e);
+/* The endpoint of that workload, or NULL when it has none or does not take traffic. */
 const struct endpoint_entry *service_endpoint_of(const struct service *s, const struct rstr *uid);
 
 #endif

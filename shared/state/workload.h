@@ -61,6 +61,7 @@ struct workload {
 	uint32_t capacity; /* load-balancing weight */
 	uint16_t app_tunnel_port;
 	uint8_t protocol, network_mode, type, status, app_tunnel;
+	uint8_t source; /* world's */
 	bool has_app_tunnel, native_tunnel;
 	uint16_t ips_count, policies_count, services_count;
 	/* Arrays stand behind the struct in the same block. */
@@ -71,7 +72,8 @@ struct workload {
 
 /*
  * Control thread. Empty strings stay empty: defaults are the source's business (contract 3.4, 3.8). 0, ERR_NOMEM,
- * ERR_SYNTAX (service or policy key without '/'), ERR_LIMIT (more than 65,535 of a kind).
+ * ERR_SYNTAX (a service key without '/'), ERR_TOO_LARGE (names), ERR_LIMIT (more than 65,535 of a
+ * kind).
  */
 int must_check workload_new(const struct workload_spec *spec, struct workload **out);
 /* Any thread; NULL is allowed. */

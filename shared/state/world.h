@@ -49,7 +49,7 @@ struct workload *world_local_workload(const struct world *w, struct str ns, stru
 				      struct str service_account);
 /*
  * The service that a client of that namespace means by the address: exact VIP, else CIDR, among those visible to it, the
- * best (contract 3.5). NULL: none. client_ns empty: no namespace is preferred, and only public ones are visible.
+ * best (contract 3.5). NULL: none. client_ns.p NULL: no client is meant, so none is preferred and all are visible.
  */
 struct service *world_service_by_ip(const struct world *w, struct str network, const struct ip *ip,
 				    struct str client_ns);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workload.h"
+
+#include <stdlib.h>
+
+#include "shared/base/err.h"
+#include "shared/base/spiffe.h"
+
+enum { WORKLOAD_MAGIC = 0x574c4f44 };
+
+/* The strings of a workload in the order of the spec's; identity is made from three of them. */
+#define STRINGS(X)                                                                               \
+	X(uid)                                                                                   \
+	X(name) X(ns) X(service_account) X(trust_domain) X(hostname) X(network) X(node)          \
+		X(workload_name) X(canonical_name) X(canonical_revision) X(cluster_id) X(region) \
+			X(zone) X(subzone)
+
+static int intern_identity(const struct workload_spec *spec, struct rstr **out)
+{
+	const struct spiffe id = {spec->trust_domain, spec->ns, spec->service_account};
+	char text[SPIFFE_TEXT_MAX];
+
+	int err = spiffe_format(&id, text);
+	if (err)
+		return err;
+	*out = rstr_intern(str_of(text));
+	return *out ? 0 : ERR_NOMEM;
+}
+
+static int fill_strings(struct workload *w, const struct workload_spec *spec)
+{
+#define X(field)                             \
+	w->field = rstr_intern(spec->field); \
+	if (!w->field)                       \
+		return ERR_NOMEM;
+	STRINGS(X)
+#undef X
+	return intern_identity(spec, &w->identity);
+}
+
+/* Sorted by text, so that equal maps compare equal and dumps are in order. */
+static int fill_services(struct workload *w, const struct workload_spec *spec)
+{
+	for (size_t i = 0; i < spec->services_count; i++) {
+		const struct workload_service_spec *from = &spec->services[i];
+		struct workload_service s;
+		if (!memchr(from->key.p ? from->key.p : "", '/', from->key.n))
+			return ERR_SYNTAX;
+		s.key = rstr_intern(from->key);
+		if (!s.key)
+			return ERR_NOMEM;
+		int err = portmap_new(from->ports, from->ports_count, &s.ports);
+		if (err) {
+			rstr_put(s.key);
+			return err;
+		}
+		size_t at = w->services_count++;
+		while (at > 0 && strcmp(w->services[at - 1].key->text, s.key->text) > 0) {
+			w->services[at] = w->services[at - 1];
+			at--;
+		}
+		w->services[at] = s;
+	}
+	return 0;
+}
+
+static int fill(struct workload *w, const struct workload_spec *spec)
+{
+	int err = fill_strings(w, spec);
+	if (err)
+		return err;
+	if (spec->waypoint && (err = gateway_new(spec->waypoint, &w->waypoint)) != 0)
+		return err;
+	if (spec->network_gateway &&
+	    (err = gateway_new(spec->network_gateway, &w->network_gateway)) != 0)
+		return err;
+	for (size_t i = 0; i < spec->policies_count; i++) {
+		w->policies[i] = rstr_intern(spec->policies[i]);
+		if (!w->policies[i])
+			return ERR_NOMEM;
+		w->policies_count++;
+	}
+	return fill_services(w, spec);
+}
+
+int workload_new(const struct workload_spec *spec, struct workload **out)
+{
+	if (spec->ips_count > UINT16_MAX || spec->policies_count > UINT16_MAX ||
+	    spec->services_count > UINT16_MAX)
+		return ERR_LIMIT;
+	size_t services_bytes = spec->services_count * sizeof(struct workload_service);
+	size_t policies_bytes = spec->policies_count * sizeof(struct rstr *);
+	size_t ips_bytes = spec->ips_count * sizeof(struct ip);
+	struct workload *w = calloc(1, sizeof(*w) + services_bytes + policies_bytes + ips_bytes);
+	if (!w)
+		return ERR_NOMEM;
+	w->magic = WORKLOAD_MAGIC;
+	w->refs = 1;
+	w->services = (struct workload_service *)(w + 1);
+	w->policies = (struct rstr **)((char *)(w + 1) + services_bytes);
+	struct ip *ips = (struct ip *)((char *)(w + 1) + services_bytes + policies_bytes);
+	w->ips = ips;
+	w->ips_count = spec->ips_count;
+	if (ips_bytes)
+		memcpy(ips, spec->ips, ips_bytes);
+	w->protocol = spec->protocol;
+	w->network_mode = spec->network_mode;
+	w->type = spec->type;
+	w->status = spec->status;
+	w->app_tunnel = spec->app_tunnel;
+	w->has_app_tunnel = spec->has_app_tunnel;
+	w->app_tunnel_port = spec->app_tunnel_port;
+	w->native_tunnel = spec->native_tunnel;
+	w->capacity = spec->capacity;
+	int err = fill(w, spec);
+	if (err) {
+		workload_put(w);
+		return err;
+	}
+	*out = w;
+	return 0;
+}
+
+struct workload *workload_get(struct workload *w)
+{
+	if (w) {
+		MAGIC_CHECK(w, WORKLOAD_MAGIC);
+		__atomic_fetch_add(&w->refs, 1, __ATOMIC_RELAXED);
+	}
+	return w;
+}
+
+void workload_put(struct workload *w)
+{
+	if (!w)
+		return;
+	MAGIC_CHECK(w, WORKLOAD_MAGIC);
+	if (__atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) != 0)
+		return;
+#define X(field) rstr_put(w->field);
+	STRINGS(X)
+#undef X
+	rstr_put(w->identity);
+	gateway_put(w->waypoint);
+	gateway_put(w->network_gateway);
+	for (size_t i = 0; i < w->policies_count; i++)
+		rstr_put(w->policies[i]);
+	for (size_t i = 0; i < w->services_count; i++) {
+		rstr_put(w->services[i].key);
+		portmap_put(w->services[i].ports);
+	}
+	w->magic = 0;
+	free(w);
+}
+
+static bool lists_eq(const struct workload *a, const struct workload *b)
+{
+	if (a->ips_count != b->ips_count || a->policies_count != b->policies_count ||
+	    a->services_count != b->services_count)
+		return false;
+	for (size_t i = 0; i < a->ips_count; i++)
+		if (!ip_eq(&a->ips[i], &b->ips[i]))
+			return false;
+	for (size_t i = 0; i < a->policies_count; i++)
+		if (a->policies[i] != b->policies[i])
+			return false;
+	for (size_t i = 0; i < a->services_count; i++)
+		if (a->services[i].key != b->services[i].key ||
+		    a->services[i].ports != b->services[i].ports)
+			return false;
+	return true;
+}
+
+bool workload_eq(const struct workload *a, const struct workload *b)
+{
+#define X(field)                  \
+	if (a->field != b->field) \
+		return false;
+	STRINGS(X)
+	X(capacity)
+		X(app_tunnel_port) X(protocol) X(network_mode) X(type) X(status) X(app_tunnel)
+			X(has_app_tunnel) X(native_tunnel)
+#undef X
+				return gateway_eq(a->waypoint, b->waypoint) &&
+		gateway_eq(a->network_gateway, b->network_gateway) && lists_eq(a, b);
+}
+
+bool workload_has_ip(const struct workload *w, const struct ip *ip)
+{
+	for (size_t i = 0; i < w->ips_count; i++)
+		if (ip_eq(&w->ips[i], ip))
+			return true;
+	return false;
+}
+
+int workload_rank(const struct workload *w)
+{
+	/* A pod's address is not spoofed by who writes service entries; next, who is in the mesh says more. */
+	int pod = strstr(w->uid->text, "//Pod/") ? 2 : 0;
+
+	return pod + (w->protocol == WORKLOAD_HBONE ? 1 : 0);
+}
+
+const char *workload_type_text(enum workload_type type)
+{
+	static const char *const text[] = {
+		[WORKLOAD_DEPLOYMENT] = "deployment",
+		[WORKLOAD_CRONJOB] = "cronjob",
+		[WORKLOAD_POD] = "pod",
+		[WORKLOAD_JOB] = "job",
+	};
+
+	return (size_t)type < ARRAY_SIZE(text) ? text[type] : "deployment";
+}
