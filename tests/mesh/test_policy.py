@@ -30,7 +30,7 @@ def town():
             "deny-other": ("Deny", {"namespaces": [{"Exact": "other"}]}),
             "deny-port": ("Deny", {"destinationPorts": [OTHER]}),
             "allow-ip": ("Allow", {"sourceIps": alice}),
-            "strict": ("Deny", {"notPrincipals": [{"Presence": {}}]}),
+            "strict": ("Deny", {"notPrincipals": [{"Presence": []}]}),
             "allow-account": ("Allow", {"serviceAccounts": [{"namespace": "other", "serviceAccount": "bob"}]}),
             "deny-prefix": ("Deny", {"principals": [{"Prefix": "cluster.local/ns/other/"}]}),
             "allow-nobody": ("Allow", None),

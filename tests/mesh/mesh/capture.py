@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import threading
 from dataclasses import dataclass
 
 ETH_P_ALL = 0x0003
@@ -41,16 +40,19 @@ def parse(frame):
     )
 
 
+SO_RCVBUFFORCE = 33
+
+
 class Capture:
+    """Packets wait in the kernel until somebody asks, so what has been sent before the question is in the answer."""
+
     def __init__(self, ns, interface):
         self.frames = []
-        self.running = True
         self.sock = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self.sock.bind((interface, 0))
-        self.sock.settimeout(0.05)
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        self.sock.setblocking(False)
+        self._drain(keep=False)
 
     def __enter__(self):
         return self
@@ -58,23 +60,23 @@ class Capture:
     def __exit__(self, *_):
         self.close()
 
-    def _run(self):
-        while self.running:
-            try:
-                self.frames.append(self.sock.recv(1 << 17))
-            except TimeoutError:
-                continue
-            except OSError:
-                return
+    def _drain(self, keep=True):
+        try:
+            while True:
+                frame = self.sock.recv(1 << 17)
+                if keep:
+                    self.frames.append(frame)
+        except BlockingIOError:
+            pass
 
     def segments(self):
-        return [segment for segment in map(parse, list(self.frames)) if segment]
+        self._drain()
+        return [segment for segment in map(parse, self.frames) if segment]
 
     def holds(self, data):
         """Whether those bytes were on the wire in one packet."""
-        return any(data in frame for frame in list(self.frames))
+        self._drain()
+        return any(data in frame for frame in self.frames)
 
     def close(self):
-        self.running = False
-        self.thread.join(2)
         self.sock.close()

@@ -300,6 +300,8 @@ class Client:
         if source:
             self.sock.bind(source)
         self.sock.connect((host, port))
+        self.address = "[{}]:{}" if ":" in host else "{}:{}"
+        self.address = self.address.format(*self.sock.getsockname()[:2])
         tls12 = tunnel.pop("tls12", False)
         context = tls_context(identity, False, alpn, verify=tunnel.pop("verify", True), tls12=tls12)
         self.tunnel = Tunnel(context, False, self.sock.sendall, **tunnel)

@@ -8,6 +8,7 @@ Node i has 192.168.77.i and fd00:77::i; its pods are in 10.244.i.0/24 and fd00:2
 """
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -16,14 +17,18 @@ import tempfile
 
 from . import cni, netns
 from .zds import Agent
-from .ztunnel import Ztunnel
+from .ztunnel import Ztunnel, is_ours
 
-HBONE_PORT = 15008
+SERIAL = itertools.count()
 
 
 def as_yaml(document):
     """YAML in flow style: JSON, but for port numbers, which are bare keys."""
-    return re.sub(r'"(\d+)": ', r"\1: ", json.dumps(document, indent=1)) + "\n"
+    text = re.sub(r'"(\d+)": ', r"\1: ", json.dumps(document, indent=1)) + "\n"
+    if not is_ours():
+        # The original reads matches as YAML tags only.
+        text = re.sub(r'\{\s*"(Exact|Prefix|Suffix|Presence)": ("[^"]*"|\[\])\s*\}', r"!\1 \2", text)
+    return text
 
 
 class Node:
@@ -33,7 +38,7 @@ class Node:
         self.index = index
         self.count = 1
         self.ip = {4: f"192.168.77.{index}", 6: f"fd00:77::{index:x}"}
-        self.ns = netns.Namespace(name)
+        self.ns = netns.Namespace(f"{mesh.serial}-{name}")
         self.uds = f"{mesh.dir}/{name}.sock"
         self.agent = None
         self.proxies = []
@@ -83,7 +88,7 @@ class Pod:
         node.count += 1
         n, i = node.count, node.index
         self.ip = {4: f"10.244.{i}.{n}", 6: f"fd00:244:{i:x}::{n:x}"}
-        self.ns = netns.Namespace(f"{node.name}-{name}")
+        self.ns = netns.Namespace(f"{mesh.serial}-{node.name}-{name}")
         node.ns.batch(
             f"link add {name[:15]} type veth peer name eth0 netns {self.ns}",
             f"link set {name[:15]} master br0 up",
@@ -137,7 +142,8 @@ class Mesh:
         self.services = []
         self.policies = []
         self.vips = 1
-        self.fabric = netns.Namespace("fabric")
+        self.serial = next(SERIAL)
+        self.fabric = netns.Namespace(f"{self.serial}-fabric")
         self.fabric.batch("link add fab type bridge", "link set fab up")
 
     def __enter__(self):

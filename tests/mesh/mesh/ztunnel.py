@@ -87,7 +87,7 @@ class Ztunnel:
 
     def access(self, since=0, message="connection complete", **want):
         """Access lines; keyword a_b=c keeps those whose field a.b is c."""
-        want = {key.replace("_", ".") if key not in ("bytes_sent", "bytes_recv") else key: v for key, v in want.items()}
+        want = {re.sub("^(src|dst)_", r"\1.", key): value for key, value in want.items()}
         lines = [line for line in self.log(since) if line.target == "access" and line.message == message]
         return [line for line in lines if all(line.get(key) == value for key, value in want.items())]
 
