@@ -27,7 +27,9 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
-/* The counter makes the names unique, so that these may be nested. */
+/* The counter makes the names unique, so that these may be nested. Some library headers have their own. */
+#undef MIN
+#undef MAX
 #define MIN(a, b) BASE_PICK(a, b, <, __COUNTER__)
 #define MAX(a, b) BASE_PICK(a, b, >, __COUNTER__)
 #define BASE_PICK(a, b, op, n) BASE_PICK_AS(a, b, op, n)
