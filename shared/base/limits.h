@@ -42,6 +42,12 @@ enum {
 	LIMIT_H2_CONTINUATIONS = 8,
 };
 
+/* ---- names ---- */
+enum {
+	/* Lookups of workload host names that wait for the resolver. */
+	LIMIT_NAMES_WAITING = 4096,
+};
+
 /* ---- bytes ---- */
 enum {
 	/* Bytes that wait in this process for one stream or one plain connection, per direction. */

@@ -134,64 +134,71 @@ static size_t utf8_len(const uint8_t *p, size_t n)
 	return len;
 }
 
-static char short_escape(uint8_t c)
+enum style { JSON, QUOTED, BARE };
+
+static char short_escape(uint8_t c, enum style style)
 {
 	switch (c) {
 	case '\n': return 'n';
 	case '\r': return 'r';
 	case '\t': return 't';
 	case '"':
-	case '\\': return (char)c;
+	case '\\': return style == BARE ? '\0' : (char)c;
 	default: return '\0';
 	}
 }
 
-static void put_escaped(struct sbuf *sb, struct str s, bool json)
+static void put_control(struct sbuf *sb, uint8_t c, enum style style)
 {
 	static const char hex[] = "0123456789abcdef";
+	const char json[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+	if (style == JSON)
+		sbuf_put(sb, (struct str){json, sizeof(json)});
+	else
+		sbuf_printf(sb, "\\u{%x}", c);
+}
+
+static void put_escaped(struct sbuf *sb, struct str s, enum style style)
+{
 	const uint8_t *p = (const uint8_t *)s.p;
-	size_t plain = 0; /* bytes before i that go out as they are */
-	size_t i = 0;
-	while (i < s.n) {
+	size_t start = 0; /* of what goes out as it is */
+	for (size_t i = 0; i < s.n;) {
 		size_t len = utf8_len(p + i, s.n - i);
 		bool control = p[i] < 0x20 || p[i] == 0x7f;
-		char esc = short_escape(p[i]);
+		char esc = short_escape(p[i], style);
 		if (len > 0 && !control && !esc) {
 			i += len;
-			plain += len;
 			continue;
 		}
-		sbuf_put(sb, (struct str){s.p + i - plain, plain});
-		plain = 0;
+		sbuf_put(sb, (struct str){s.p + start, i - start});
 		if (len == 0)
 			sbuf_putz(sb, "\xef\xbf\xbd");
 		else if (esc)
 			sbuf_put(sb, (struct str){(const char[]){'\\', esc}, 2});
-		else if (json)
-			sbuf_put(sb, (struct str){(const char[]){'\\', 'u', '0', '0',
-								 hex[p[i] >> 4], hex[p[i] & 15]},
-						  6});
 		else
-			sbuf_put(sb, (struct str){(const char[]){'\\', 'x', hex[p[i] >> 4],
-								 hex[p[i] & 15]},
-						  4});
-		i++;
+			put_control(sb, p[i], style);
+		start = ++i;
 	}
-	sbuf_put(sb, (struct str){s.p + i - plain, plain});
+	sbuf_put(sb, (struct str){s.p + start, s.n - start});
 }
 
 void sbuf_json(struct sbuf *sb, struct str s)
 {
 	sbuf_putc(sb, '"');
-	put_escaped(sb, s, true);
+	put_escaped(sb, s, JSON);
 	sbuf_putc(sb, '"');
 }
 
 void sbuf_quoted(struct sbuf *sb, struct str s)
 {
 	sbuf_putc(sb, '"');
-	put_escaped(sb, s, false);
+	put_escaped(sb, s, QUOTED);
 	sbuf_putc(sb, '"');
+}
+
+void sbuf_bare(struct sbuf *sb, struct str s)
+{
+	put_escaped(sb, s, BARE);
 }
 
 char *sbuf_take(struct sbuf *sb, size_t *n)

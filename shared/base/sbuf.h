@@ -32,8 +32,10 @@ void sbuf_printf(struct sbuf *sb, const char *fmt, ...) printf_like(2, 3);
 void sbuf_vprintf(struct sbuf *sb, const char *fmt, va_list args) printf_like(2, 0);
 /* A JSON string with its quotes (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD. */
 void sbuf_json(struct sbuf *sb, struct str s);
-/* A quoted string as in logs: quote, backslash and control characters escaped. */
+/* A quoted string as in logs: quote, backslash and control characters escaped (\n, \u{7f}). */
 void sbuf_quoted(struct sbuf *sb, struct str s);
+/* The same without quotes around it and with quotes in it as they are: nothing in it can end the line. */
+void sbuf_bare(struct sbuf *sb, struct str s);
 static inline int sbuf_error(const struct sbuf *sb)
 {
 	return sb->error;
