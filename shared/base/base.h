@@ -25,7 +25,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* The counter makes the names unique, so that these may be nested. Some library headers have their own. */
 #undef MIN
@@ -44,9 +44,9 @@
  * A broken invariant of our own: prints where and what, then aborts. On in every build, since going on might
  * hand one pod's bytes to another. Nothing that a peer can provoke may be a CHECK.
  */
-#define CHECK(cond)                                               \
-	do {                                                      \
-		if (unlikely(!(cond)))                            \
+#define CHECK(cond)                                                        \
+	do {                                                               \
+		if (unlikely(!(cond)))                                     \
 			check_failed(#cond, __FILE__, __LINE__, __func__); \
 	} while (0)
 
@@ -69,8 +69,8 @@ struct str {
 
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
 /* The same for the initializers of static objects. */
-#define STR_INIT(literal)                  \
-	{                                  \
+#define STR_INIT(literal)                      \
+	{                                      \
 		(literal), sizeof(literal) - 1 \
 	}
 #define STR_FMT "%.*s"
