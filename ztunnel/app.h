@@ -19,6 +19,7 @@ struct app_worker;
 struct certs;
 struct crl_set;
 struct epoch;
+struct names;
 struct pod_listener;
 struct pod_worker;
 struct pods;
@@ -69,6 +70,7 @@ struct app {
 	struct world *world;
 	struct certs *certs;
 	struct crl_set *crl; /* NULL without CRL_PATH */
+	struct names *names; /* host names of workloads; started before the data workers */
 	struct pods *pods;
 	struct readiness *readiness;
 	struct worker *control;

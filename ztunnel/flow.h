@@ -49,7 +49,8 @@ struct flow {
 	struct flow_meters *meters;	       /* series of this flow */
 	char *authority, *identity;	       /* owned copies, or NULL */
 	uint64_t began_ns;
-	bool mtls, opened;
+	struct addr dst; /* log: dst.addr */
+	bool mtls, opened, relayed;
 };
 
 /* Before the route is known: takes a reference to the pod. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
 #include "shared/obs/log.h"
@@ -31,7 +32,7 @@ static void leave_handshake(struct hbone_server *s)
 		return;
 	s->in_handshake = false;
 	proxy_of(s->pw)->handshakes--;
-	metric_gauge_add(s->pw->aw->w->metrics, METRIC_HANDSHAKES_IN_FLIGHT, -1);
+	series_add(proxy_of(s->pw)->meters.handshakes, -1);
 }
 
 /* The connection is over; streams that still run hold the rest. */
@@ -46,6 +47,8 @@ static void end(struct hbone_server *s)
 	if (s->cert_asked)
 		certs_wait_cancel(&s->cert);
 	tls_ctx_put(s->cert.ctx);
+	if (s->identity)
+		series_add(proxy_of(pw)->meters.tunnels[1], -1);
 	if (s->tls_link)
 		link_free(s->tls_link);
 	s->tls_link = NULL;
@@ -74,12 +77,20 @@ void hbone_server_kill(struct hbone_server *s, int reason)
 static void established(struct hbone_server *s)
 {
 	const struct tls_peer *peer = link_peer(s->tls_link);
-	struct metrics_shard *m = s->pw->aw->w->metrics;
+	struct proxy_meters *m = &proxy_of(s->pw)->meters;
 
 	leave_handshake(s);
-	metric_observe_ns(m, METRIC_TLS_HANDSHAKE_SECONDS_SERVER,
-			  s->tls_link->established_ns - s->tls_link->opened_ns);
+	series_observe_ns(m->handshake[1], s->tls_link->established_ns - s->tls_link->opened_ns);
+	series_add(m->tunnels[1], 1);
 	s->identity = peer && peer->identity ? strdup(peer->identity) : NULL;
+}
+
+static void handshake_failed(struct hbone_server *s, int reason, const char *text)
+{
+	struct str label = str_of(err_name(reason));
+
+	metric_add_labels(s->pw->aw->w->metrics, METRIC_HANDSHAKE_FAILURES, &label, 1, 1);
+	flow_early_deny(s->pw, &s->peer, &s->local, true, reason, text);
 }
 
 static void link_changed(struct hbone_server *s)
@@ -99,8 +110,7 @@ static void link_changed(struct hbone_server *s)
 	if (l->state != LINK_DEAD)
 		return;
 	if (!s->identity)
-		flow_early_deny(s->pw, &s->peer, &s->local, true, l->error ? l->error : ERR_CLOSED,
-				l->error_text);
+		handshake_failed(s, l->error ? l->error : ERR_CLOSED, l->error_text);
 	end(s);
 }
 
@@ -173,6 +183,7 @@ void inbound_hbone_accepted(struct pod_listener *pl, int fd, const struct addr *
 	struct pod_worker *pw = pl->pw;
 	struct proxy_worker *pxw = proxy_of(pw);
 	struct worker *w = pw->aw->w;
+	struct str limit = STR("handshakes");
 	struct hbone_server *s = NULL;
 	struct conn *conn;
 	struct addr local;
@@ -182,8 +193,8 @@ void inbound_hbone_accepted(struct pod_listener *pl, int fd, const struct addr *
 	conn = proxy_accept(pw, fd, peer, &local, false);
 	if (!conn)
 		return;
-	if (pxw->handshakes >= LIMIT_HANDSHAKES_PER_WORKER)
-		metric_limit_hit(w->metrics, "handshakes");
+	if (pxw->handshakes >= LIMIT_HANDSHAKES)
+		metric_add_labels(w->metrics, METRIC_LIMIT_HITS, &limit, 1, 1);
 	else
 		s = calloc(1, sizeof(*s));
 	if (!s) {
@@ -200,7 +211,7 @@ void inbound_hbone_accepted(struct pod_listener *pl, int fd, const struct addr *
 	s->give_up_ns = w->now_ns + PROXY_WORKLOAD_WAIT_MS * NS_PER_MS;
 	s->in_handshake = true;
 	pxw->handshakes++;
-	metric_gauge_add(w->metrics, METRIC_HANDSHAKES_IN_FLIGHT, 1);
+	series_add(pxw->meters.handshakes, 1);
 	task_init(&s->task, run);
 	timer_init(&s->look, &s->task);
 	list_add_tail(&pxw->hbone, &s->link);

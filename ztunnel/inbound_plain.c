@@ -21,13 +21,13 @@ struct plain {
 	bool transparent;
 	struct endpoint *client; /* NULL once the relay owns it */
 	struct inbound_plan plan;
-	char text[AUTHZ_TEXT_MAX];
+	char *text; /* why it was denied, or NULL */
 };
 
 static void finish(struct plain *p, int reason)
 {
 	struct pod_worker *pw = p->flow.pw;
-	const char *text = p->text[0] ? p->text : NULL;
+	const char *text = p->text;
 
 	if (!p->flow.opened)
 		flow_early_deny(pw, &p->src, &p->dst, true, reason, text);
@@ -38,6 +38,7 @@ static void finish(struct plain *p, int reason)
 	task_cancel(&p->task);
 	flow_end(&p->flow, reason, text);
 	inbound_plan_fini(&p->plan);
+	free(p->text);
 	free(p);
 	pod_release(pw);
 }
@@ -51,7 +52,7 @@ static bool denied(struct flow *f)
 {
 	struct plain *p = container_of(f, struct plain, flow);
 
-	return denial_check(f->pw, f->destination, &p->plan.facts, p->text, sizeof(p->text));
+	return denial_check(f->pw, f->destination, &p->plan.facts, NULL);
 }
 
 static void relayed(struct task *task)
@@ -96,7 +97,7 @@ static void start(struct plain *p, struct workload *own)
 		return;
 	}
 	p->flow.denied = denied;
-	if (denied(&p->flow)) {
+	if (denial_check(pw, own, &p->plan.facts, &p->text)) {
 		finish(p, ERR_POLICY_DENIED);
 		return;
 	}

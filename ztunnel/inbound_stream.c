@@ -5,7 +5,10 @@
  */
 #include <stdlib.h>
 
+#include <strings.h>
+
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
 #include "shared/obs/log.h"
@@ -24,15 +27,16 @@ struct inbound {
 	struct conn *app;	     /* likewise; NULL before the connect */
 	struct inbound_plan plan;    /* facts.identity views server->identity */
 	struct addr authority;	     /* ip.len 0: a name */
-	char text[AUTHZ_TEXT_MAX];
+	char *text;		     /* why it was denied, or NULL */
 };
 
 static void release(struct inbound *in, int reason)
 {
 	task_cancel(&in->task);
-	flow_end(&in->flow, reason, in->text[0] ? in->text : NULL);
+	flow_end(&in->flow, reason, in->text);
 	inbound_plan_fini(&in->plan);
 	hbone_server_put(in->server);
+	free(in->text);
 	free(in);
 }
 
@@ -72,7 +76,7 @@ static bool denied(struct flow *f)
 {
 	struct inbound *in = container_of(f, struct inbound, flow);
 
-	return denial_check(f->pw, f->destination, &in->plan.facts, in->text, sizeof(in->text));
+	return denial_check(f->pw, f->destination, &in->plan.facts, NULL);
 }
 
 static void relayed(struct task *task)
@@ -102,7 +106,7 @@ static int accept_stream(struct inbound *in)
 	sbuf_init(&text, LIMIT_BAGGAGE_BYTES);
 	if (in->flow.pw->aw->app->config->response_baggage)
 		baggage_format(&b, str_of(workload_type_text(own->type)), &text);
-	n = hbone_response_head(200, text.error ? STR("") : (struct str){text.p, text.len}, head);
+	n = hbone_response_head(200, text.error ? STR("") : sbuf_str(&text), head);
 	err = h2_respond(in->stream, head, n, false);
 	sbuf_fini(&text);
 	return err;
@@ -110,13 +114,13 @@ static int accept_stream(struct inbound *in)
 
 static int send_proxy_header(struct inbound *in)
 {
-	uint8_t bytes[PROXY_V2_MAX];
+	uint8_t bytes[PROXY_V2_BYTES_MAX];
 	struct bufq q = {0};
 	size_t len;
 	int err;
 
-	err = proxy_v2_format(&in->server->peer, &in->plan.proxy_dst, str_of(in->server->identity),
-			      bytes, &len);
+	err = proxy_v2_build(&in->server->peer, &in->plan.proxy_dst, str_of(in->server->identity),
+			     bytes, &len);
 	if (!err)
 		err = bufq_copy(&q, in->flow.pw->aw->w->bufs, bytes, len);
 	if (!err)
@@ -182,12 +186,17 @@ static void connect_app(struct inbound *in)
 	endpoint_attach(&in->app->ep, &in->flow.pw->aw->w->run, &in->task);
 }
 
+static bool same_network(struct str a, const char *b)
+{
+	return a.n == strlen(b) && strncasecmp(a.p, b, a.n) == 0;
+}
+
 static int open_flow(struct inbound *in, const struct hbone_request *req, struct workload *own)
 {
 	struct hbone_server *server = in->server;
 	const struct app *app = in->flow.pw->aw->app;
 	bool from_gateway = req->forwarded_network.n &&
-			    !str_eq_nocase(req->forwarded_network, str_of(app->config->network));
+			    !same_network(req->forwarded_network, app->config->network);
 	struct workload *source = from_gateway ? NULL
 					       : world_workload_by_ip(app->world,
 								      str_of(app->config->network),
@@ -197,7 +206,7 @@ static int open_flow(struct inbound *in, const struct hbone_request *req, struct
 		.protocol = POD_FLOW_HBONE,
 		.mtls = true,
 		.src = server->peer,
-		.dst = {server->local.ip, HBONE_PORT},
+		.dst = server->local,
 		.listed_dst = in->plan.target,
 		.original_dst = in->authority,
 		.hbone_authority = req->authority,
@@ -246,7 +255,7 @@ static void begin(struct inbound *in, const struct hbone_request *req)
 		return;
 	}
 	in->flow.denied = denied;
-	if (denial_check(pw, own, &in->plan.facts, in->text, sizeof(in->text))) {
+	if (denial_check(pw, own, &in->plan.facts, &in->text)) {
 		reject(in, 401, ERR_POLICY_DENIED);
 		return;
 	}

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
+#include "shared/base/sbuf.h"
 #include "shared/control/certs.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
@@ -20,7 +22,9 @@
 
 enum {
 	OUTBOUND_ASK_MAX = 3, /* tunnels that went away between answer and use, before giving up */
-	OUTBOUND_TEXT = 160,
+	OUTBOUND_TEXT = 192,
+	OUTBOUND_HEAD_BYTES =
+		LIMIT_BAGGAGE_BYTES + LIMIT_FORWARDED_BYTES + TRACEPARENT_TEXT_LEN + 1,
 };
 
 struct outbound;
@@ -164,21 +168,38 @@ static size_t connect_head(struct outbound *o, bool inner, struct sbuf *text,
 		.region = rstr_str(src->region),
 		.zone = rstr_str(src->zone),
 	};
+	char trace[TRACEPARENT_TEXT_LEN + 1];
 	size_t at_forwarded, at_trace;
 
 	baggage_format(&b, str_of(workload_type_text(src->type)), text);
-	at_forwarded = text->len;
+	at_forwarded = text->n;
 	forwarded_format(&o->src, p->service ? rstr_str(p->service->hostname) : STR(""), text);
-	at_trace = text->len;
-	traceparent_format(&o->setup->trace, text);
+	at_trace = text->n;
+	sbuf_putz(text, traceparent_text(&o->setup->trace, trace));
 	if (text->error)
 		return 0;
 	c.baggage = (struct str){text->p, at_forwarded};
 	c.forwarded = (struct str){text->p + at_forwarded, at_trace - at_forwarded};
-	c.traceparent = (struct str){text->p + at_trace, text->len - at_trace};
+	c.traceparent = (struct str){text->p + at_trace, text->n - at_trace};
 	if (inner)
 		c.forwarded_network = str_of(app->config->network);
 	return hbone_connect_head(&c, head);
+}
+
+static const char *status_text(uint16_t status)
+{
+	switch (status) {
+	case 400: return " Bad Request";
+	case 401: return " Unauthorized";
+	case 403: return " Forbidden";
+	case 404: return " Not Found";
+	case 431: return " Request Header Fields Too Large";
+	case 500: return " Internal Server Error";
+	case 502: return " Bad Gateway";
+	case 503: return " Service Unavailable";
+	case 504: return " Gateway Timeout";
+	default: return "";
+	}
 }
 
 /* The response head decides; anything but 200 is the end. */
@@ -191,7 +212,8 @@ static int answered(struct outbound *o, struct h2_stream *s)
 	h2_stream_drop_head(s);
 	if (s->status == 200)
 		return 0;
-	snprintf(o->setup->text, sizeof(o->setup->text), "http status: %u", s->status);
+	snprintf(o->setup->text, sizeof(o->setup->text), "http status: %u%s", s->status,
+		 status_text(s->status));
 	return ERR_HTTP_STATUS;
 }
 
@@ -220,7 +242,7 @@ static bool await_inner_link(struct outbound *o)
 		return false;
 	if (l->state != LINK_OPEN)
 		return refuse(o, l->error ? l->error : ERR_CLOSED, l->error_text);
-	sbuf_init(&text, LIMIT_HBONE_HEAD_BYTES);
+	sbuf_init(&text, OUTBOUND_HEAD_BYTES);
 	n = connect_head(o, true, &text, head);
 	err = n ? link_open(l, head, n, &o->inner) : ERR_NOMEM;
 	sbuf_fini(&text);
@@ -280,7 +302,7 @@ static bool await_tunnel(struct outbound *o)
 		return false;
 	if (s->tunnel.error)
 		return refuse(o, s->tunnel.error, s->tunnel.error_text);
-	sbuf_init(&text, LIMIT_HBONE_HEAD_BYTES);
+	sbuf_init(&text, OUTBOUND_HEAD_BYTES);
 	n = connect_head(o, false, &text, head);
 	err = n ? tunnel_open(&s->tunnel, head, n, &o->outer) : ERR_NOMEM;
 	sbuf_fini(&text);
@@ -425,7 +447,8 @@ static bool decide(struct outbound *o)
 	if (!s->plan.hop_hostname)
 		return start(o, source);
 	s->source = workload_get(source);
-	name_wait(pw->aw, rstr_str(s->plan.hop_hostname), o->src.ip.len, &s->name, &o->task);
+	name_wait(pw->aw->app->names, pw->aw->w, rstr_str(s->plan.hop_hostname), o->src.ip.len,
+		  &s->name, &o->task);
 	o->step = await_name;
 	return true;
 }
@@ -450,7 +473,7 @@ void outbound_start(struct pod_worker *pw, struct conn *client, const struct add
 	o->client = &client->ep;
 	timer_init(&s->look, &o->task);
 	list_init(&s->tunnel.link);
-	traceparent_random(&s->trace, &proxy_of(pw)->rng);
+	s->trace = traceparent_new(&proxy_of(pw)->rng);
 	s->give_up_ns = pw->aw->w->now_ns + PROXY_WORKLOAD_WAIT_MS * NS_PER_MS;
 	o->step = decide;
 	endpoint_attach(&client->ep, &pw->aw->w->run, &o->task);

@@ -15,8 +15,16 @@
 #include "ztunnel/pods.h"
 
 struct conn;
+struct series;
 struct tls_ctx;
 struct workload;
+
+/* Series that every connection touches, looked up once. */
+struct proxy_meters {
+	struct series *connect[2], *handshake[2], *tunnels[2],
+		*sockets[2];	   /* reporter: source, destination */
+	struct series *handshakes; /* in flight, destination */
+};
 
 struct proxy_worker {
 	struct app_worker *aw;
@@ -25,6 +33,7 @@ struct proxy_worker {
 	struct list
 		hbone; /* struct hbone_server.link: live inbound links and those in their handshake */
 	uint32_t handshakes; /* inbound, in flight */
+	struct proxy_meters meters;
 	struct rng rng;
 	struct link_config client_config, server_config;
 	uint16_t illegal_ports[4];

@@ -76,6 +76,20 @@ enum {
 	LIMIT_ADMIN_HEAD_MS = 2000,
 };
 
+/* ---- static file (contract section 3.8) ---- */
+enum {
+	/* Text of a file; 50,000 workloads take about 40 MB. */
+	LIMIT_STATIC_BYTES = 256 * 1024 * 1024,
+	/* Values in it, aliases counted as what they stand for: "billion laughs" ends here. */
+	LIMIT_STATIC_NODES = 16 * 1024 * 1024,
+	/* Nesting; the format itself needs twelve levels. */
+	LIMIT_STATIC_DEPTH = 32,
+	/* Anchors that aliases may refer to. */
+	LIMIT_STATIC_ANCHORS = 1024,
+	/* Errors that are told, the rest is counted. */
+	LIMIT_STATIC_ERRORS = 20,
+};
+
 /* ---- telemetry ---- */
 enum {
 	/* Lines that wait for the log's writer; producers block beyond (contract section 10). */

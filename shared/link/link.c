@@ -225,7 +225,7 @@ static void flush(struct task *task)
 		return;
 	}
 	if (h2_finished(l->h2)) {
-		die(l, h2_going_away(l->h2) ? ERR_H2_GOAWAY : ERR_CLOSED, true);
+		die(l, l->state == LINK_DRAINING ? 0 : ERR_CLOSED, true);
 		return;
 	}
 	if (l->state == LINK_DRAINING && h2_streams(l->h2) == 0 &&

@@ -405,20 +405,30 @@ bool h2_wants_pull(const struct h2 *h2)
 	return nghttp2_session_want_write(h2->ng);
 }
 
-/* Lets streams that spoke their share speak again, and unpins what the windows hold back. */
-static void end_pull(struct h2 *h2)
+/* Lets streams that spoke their share speak again. Returns whether there were any. */
+static bool resume_yielded(struct h2 *h2)
 {
+	bool any = false;
+
 	list_for_each(node, &h2->pending) {
 		struct h2_stream *s = container_of(node, struct h2_stream, pending);
 
 		s->turn_bytes = 0;
-		if (s->yielded) {
-			s->yielded = s->deferred = false;
-			(void)nghttp2_session_resume_data(h2->ng, s->id);
-		}
-		/* failing leaves the slot pinned, which is only dearer */
-		(void)bufq_unpin(&s->tx, h2->pool, 0);
+		if (!s->yielded)
+			continue;
+		any = true;
+		s->yielded = s->deferred = false;
+		(void)nghttp2_session_resume_data(h2->ng, s->id);
 	}
+	return any;
+}
+
+/* What the windows hold back must not pin receive slots; failing is only dearer. */
+static void unpin_pending(struct h2 *h2)
+{
+	list_for_each(node, &h2->pending)
+		ignore_result(bufq_unpin(&container_of(node, struct h2_stream, pending)->tx,
+					 h2->pool, 0));
 }
 
 int h2_pull(struct h2 *h2, struct record_writer *w)
@@ -435,13 +445,14 @@ int h2_pull(struct h2 *h2, struct record_writer *w)
 									   : ERR_H2_PROTOCOL;
 			break;
 		}
-		if (n == 0)
+		if (n == 0 && !resume_yielded(h2))
 			break;
 		err = record_put(w, bytes, (size_t)n);
 		if (err)
 			break;
 	}
-	end_pull(h2);
+	(void)resume_yielded(h2);
+	unpin_pending(h2);
 	h2->writer = NULL;
 	return err;
 }

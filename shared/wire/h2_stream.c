@@ -245,8 +245,10 @@ static void op_send(struct endpoint *ep, struct bufq *q)
 	}
 	s->h2->unsent += moved;
 	ep->tx_pending = s->tx.bytes;
-	if (s->tx.bytes && list_empty(&s->pending))
+	if (s->tx.bytes && list_empty(&s->pending)) {
+		s->turn_bytes = 0;
 		list_add_tail(&s->h2->pending, &s->pending);
+	}
 	resume(s);
 }
 
