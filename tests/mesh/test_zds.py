@@ -227,7 +227,7 @@ def test_broken_message_is_refused_and_the_connection_made_anew(town, name):
     data, fds = BROKEN[name](town)
     before = len(os.listdir(f"/proc/{town.one.proxy.process.pid}/fd"))
     error = town.link.request(data, fds)
-    assert error.startswith("failed to read message"), error
+    assert error.startswith("failure to read message"), error
     town.link.wait_closed()
     town.begin(town.a, town.b)
     assert listens(town.a) and not listens(town.c)
@@ -267,7 +267,7 @@ def test_port_that_is_taken_is_retried_every_5_s(town):
     """The pod stays pending, the connection is kept, and the retry succeeds once the port is free."""
     with servers.Server(town.c.ns, 15008):
         error = town.link.add(town.c)
-        assert error.startswith("failed to start proxy"), error
+        assert error.startswith("failure to start proxy"), error
         assert town.one.proxy.metrics().value("workload_manager_pending_proxy_count") == 1
         dump = town.one.proxy.config_dump()["workloadState"][town.c.uid]
         assert dump["state"] == "Pending"

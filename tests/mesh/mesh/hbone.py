@@ -89,6 +89,9 @@ class Tunnel:
         self.lock = threading.RLock()
         self.streams = {}
         self.goaway = None
+        self.goaway_last = None
+        self.buffer = bytearray()
+        self.preface = False
         self.error = None
         self.closed = False
         self.pings = 0
@@ -162,8 +165,29 @@ class Tunnel:
             if not data:
                 self.closed = True
                 return
-            for event in self.h2.receive_data(data):
-                self._event(event)
+            self.buffer += data
+            while frame_bytes := self._next():
+                for event in self.h2.receive_data(frame_bytes):
+                    self._event(event)
+
+    def _next(self):
+        """One frame at a time. GOAWAY stays here: to h2 it is the end of all streams, to us it is a fact to assert."""
+        while True:
+            if self.server and not self.preface:
+                size = 24
+                self.preface = len(self.buffer) >= size
+            elif len(self.buffer) < 9:
+                return b""
+            else:
+                size = 9 + int.from_bytes(self.buffer[:3], "big")
+            if len(self.buffer) < size:
+                return b""
+            out = bytes(self.buffer[:size])
+            del self.buffer[:size]
+            if out[3] != 7 or out[:3] == b"PRI":
+                return out
+            self.goaway = int.from_bytes(out[13:17], "big")
+            self.goaway_last = int.from_bytes(out[9:13], "big")
 
     def flush(self):
         with self.lock:
@@ -210,8 +234,6 @@ class Tunnel:
                 stream.handler.end(stream)
         elif kind == "StreamReset" and stream:
             stream.reset = int(e.error_code)
-        elif kind == "ConnectionTerminated":
-            self.goaway = int(e.error_code)
         elif kind == "PingReceived":
             self.pings += 1
         elif kind in ("WindowUpdated", "RemoteSettingsChanged"):

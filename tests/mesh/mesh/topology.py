@@ -56,7 +56,7 @@ class Node:
             f"addr add 10.244.{i}.1/24 dev br0",
             f"addr add fd00:244:{i:x}::1/64 dev br0 nodad",
         )
-        self.mesh.fabric.batch(f"link set {self.name} master fab up")
+        self.mesh.fabric.batch(f"link set dev {self.name} master fab up")
         self.ns.sysctl("net/ipv4/ip_forward", 1)
         self.ns.sysctl("net/ipv6/conf/all/forwarding", 1)
         for other in self.mesh.nodes.values():
@@ -90,8 +90,8 @@ class Pod:
         self.ip = {4: f"10.244.{i}.{n}", 6: f"fd00:244:{i:x}::{n:x}"}
         self.ns = netns.Namespace(f"{mesh.serial}-{node.name}-{name}")
         node.ns.batch(
-            f"link add {name[:15]} type veth peer name eth0 netns {self.ns}",
-            f"link set {name[:15]} master br0 up",
+            f"link add name {name[:15]} type veth peer name eth0 netns {self.ns}",
+            f"link set dev {name[:15]} master br0 up",
         )
         self.ns.batch(
             "link set eth0 up",
@@ -142,6 +142,7 @@ class Mesh:
         self.services = []
         self.policies = []
         self.vips = 1
+        self.spares = []
         self.serial = next(SERIAL)
         self.fabric = netns.Namespace(f"{self.serial}-fabric")
         self.fabric.batch("link add fab type bridge", "link set fab up")
@@ -221,13 +222,19 @@ class Mesh:
                 node.proxy.wait_ready()
                 assert not node.agent or not node.agent.problems, node.agent.problems
 
-    def proxy(self, node, **env):
-        """One more ztunnel on that node, not waited for."""
-        zt = Ztunnel(node.ns, node.name, self.dir, self._environment(node, env))
+    def proxy(self, node, ns=None, argv=("proxy", "ztunnel"), before=(), **env):
+        """One more ztunnel on that node, not waited for; ns = where it runs if not in the node's own namespace."""
+        zt = Ztunnel(ns or node.ns, node.name, self.dir, self.environment(node, env), argv, before)
         node.proxies.append(zt)
         return zt
 
-    def _environment(self, node, env):
+    def spare_namespace(self, name):
+        """A namespace with nothing in it, for a second proxy process on a node."""
+        self.spares.append(netns.Namespace(f"{self.serial}-{name}"))
+        return self.spares[-1]
+
+    def environment(self, node, env):
+        """What a proxy of that node is started with; None in env takes a variable away."""
         out = {
             "LOCAL_XDS_PATH": self.file,
             "FAKE_CA": "true",
@@ -259,6 +266,7 @@ class Mesh:
             pod.ns.close()
         for node in self.nodes.values():
             node.ns.close()
-        self.fabric.close()
+        for ns in (*self.spares, self.fabric):
+            ns.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         assert not problems, "\n".join(problems)

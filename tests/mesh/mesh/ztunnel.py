@@ -51,7 +51,8 @@ class Connection(http.client.HTTPConnection):
 
 
 class Ztunnel:
-    def __init__(self, ns, name, directory, env, argv=("proxy", "ztunnel")):
+    def __init__(self, ns, name, directory, env, argv=("proxy", "ztunnel"), before=()):
+        """before: a command that runs it, such as prlimit."""
         self.ns = ns
         self.name = name
         self.env = env
@@ -62,7 +63,7 @@ class Ztunnel:
         os.mkdir(self.cwd)
         with open(self.log_path, "wb") as log:
             self.process = ns.popen(
-                [binary(), *argv],
+                [*before, binary(), *argv],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
