@@ -66,6 +66,16 @@ class Client:
             out += data
         return bytes(out)
 
+    def read_rest(self):
+        """Bytes up to the end, of whatever kind."""
+        out = bytearray()
+        try:
+            while data := self.sock.recv(65536):
+                out += data
+        except ConnectionError:
+            pass
+        return bytes(out)
+
     def end(self, seconds=8):
         """How the other side ended it: 'fin', 'rst', or 'open' after that time. Bytes on the way are dropped."""
         deadline = time.monotonic() + seconds
