@@ -17,14 +17,17 @@
 struct app;
 struct app_worker;
 struct certs;
-struct crl_set;
+struct crl_store;
+struct drain;
 struct epoch;
 struct names;
 struct pod_listener;
 struct pod_worker;
 struct pods;
 struct readiness;
+struct servers;
 struct world;
+struct zds_client;
 
 /*
  * What the data path provides to pods.c. Everything runs on the data worker that owns the pod_worker.
@@ -50,6 +53,8 @@ struct proxy_ops {
 	void (*pod_kill)(struct pod_worker *pw, int reason);
 	/* Policies changed: re-check the live inbound flows of this worker (contract section 6.3). */
 	void (*recheck)(struct app_worker *aw);
+	/* The CRL changed: end the live tunnels whose peer it revokes (contract section 5.6). */
+	void (*revoke)(struct app_worker *aw);
 };
 
 struct app_worker {
@@ -58,9 +63,11 @@ struct app_worker {
 	struct list pods;     /* struct pod_worker.link */
 	void *proxy;	      /* the data path's own per-worker state */
 	uint32_t connections; /* admitted here; written by this worker only, read by any */
-	uint64_t refused_pod, refused_process, failed_starts; /* likewise */
+	char name[24];
 	pthread_t thread;
 	bool started;
+	struct mail mail_recheck;
+	bool recheck_posted; /* atomic */
 };
 
 struct app {
@@ -69,10 +76,13 @@ struct app {
 	struct epoch *epoch;
 	struct world *world;
 	struct certs *certs;
-	struct crl_set *crl; /* NULL without CRL_PATH */
+	struct crl_store *crl; /* NULL without CRL_PATH */
 	struct names *names; /* host names of workloads; started before the data workers */
 	struct pods *pods;
 	struct readiness *readiness;
+	struct servers *servers;
+	struct drain *drain;
+	struct zds_client *zds; /* shared mode, from the first state to the drain */
 	struct worker *control;
 	uint32_t workers_count;
 	struct app_worker *workers;

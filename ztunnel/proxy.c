@@ -10,6 +10,7 @@
 #include "shared/io/worker.h"
 #include "shared/obs/metrics.h"
 #include "shared/state/world.h"
+#include "shared/wire/crl.h"
 #include "ztunnel/flow.h"
 #include "ztunnel/inbound.h"
 
@@ -287,6 +288,29 @@ static void recheck(struct app_worker *aw)
 	}
 }
 
+static bool is_revoked(void *set, const struct tls_peer *peer)
+{
+	return crl_revokes(set, peer);
+}
+
+static void apply_crl(struct app_worker *aw)
+{
+	struct proxy_worker *p = aw->proxy;
+	struct crl_set *set = aw->app->crl ? crl_store_current(aw->app->crl) : NULL;
+
+	if (!set)
+		return;
+	list_for_each_safe(node, tmp, &p->hbone) {
+		struct hbone_server *s = list_entry(node, struct hbone_server, link);
+		const struct tls_peer *peer = s->tls_link ? link_peer(s->tls_link) : NULL;
+
+		if (peer && crl_revokes(set, peer))
+			hbone_server_kill(s, ERR_REVOKED);
+	}
+	tunnels_judge(p->tunnels, is_revoked, set, ERR_REVOKED);
+	crl_set_put(set);
+}
+
 const struct proxy_ops proxy_ops = {
 	.worker_start = start,
 	.worker_stop = stop,
@@ -299,4 +323,5 @@ const struct proxy_ops proxy_ops = {
 	.pod_drain = pod_drain,
 	.pod_kill = pod_kill,
 	.recheck = recheck,
+	.revoke = apply_crl,
 };
