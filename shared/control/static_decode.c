@@ -24,7 +24,7 @@ static void read_destination(struct schema *s, const struct node *n, void *to, c
 		g->network = left;
 		return;
 	}
-	if (right.n == 0 || left.n == 0) {
+	if (right.n == 0) {
 		schema_error(s, n, "must be network/ip or namespace/hostname");
 		return;
 	}
