@@ -263,7 +263,7 @@ def test_log_level_is_shown_and_changed(mesh, proxy):
         mark = proxy.mark()
         with Client(mesh.client.ns, mesh.server.ip[4], ECHO) as client:
             client.echo()
-        proxy.wait_access(mark, direction="outbound")
+        proxy.wait_access(mark, direction="outbound", src_addr=client.source)
         assert not proxy.access(mark, "connection opened")
         assert post("?level=debug")[0] == 200
         mark = proxy.mark()

@@ -32,6 +32,7 @@ def stranger(mesh):
 def serves(mesh, identity):
     with hbone.Client(mesh.outsider.ns, mesh.server.ip[4], identity) as client:
         client.echo(client.request(host_port(mesh.server.ip[4], ECHO)))
+        return client.address
 
 
 def refused(mesh, identity, **how):
@@ -82,9 +83,9 @@ def test_intermediate_is_accepted(mesh, authority):
 
 
 def test_several_names_first_identity_counts(mesh, authority):
-    mark = mesh.node2.proxy.mark()
-    serves(mesh, authority.issue(["https://example.com/x", GOOD, "spiffe://cluster.local/ns/default/sa/second"]))
-    assert mesh.node2.proxy.wait_access(mark, direction="inbound")["src.identity"] == GOOD
+    names = ["https://example.com/x", GOOD, "spiffe://cluster.local/ns/default/sa/second"]
+    source = serves(mesh, authority.issue(names))
+    assert mesh.node2.proxy.wait_access(src_addr=source)["src.identity"] == GOOD
 
 
 def test_session_is_not_resumed(mesh, authority):
@@ -178,7 +179,7 @@ def fails(mesh, reason=None, flags="CONNECT"):
         except ConnectionError:
             pass
         assert client.end() in ("fin", "rst")
-    line = mesh.node1.proxy.wait_access(mark, direction="outbound")
+    line = mesh.node1.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert line.level == "error"
     if reason:
         assert reason in line["error"], line.text

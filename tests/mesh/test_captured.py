@@ -110,7 +110,7 @@ def test_access_log_says_who_and_where(mesh, case, family):
     with Client(source.ns, target.ip[family], SINK) as client:
         client.send(b"x" * 1234).half_close()
         assert client.read_all() == b"1234\n"
-        address = host_port(source.ip[family], client.port)
+        address = client.source
     if outbound:
         line = source.proxy.wait_access(marks[0], direction="outbound", src_addr=address)
         port = 15008 if outbound == "mutual_tls" else SINK
@@ -152,7 +152,7 @@ def test_service_address_is_translated(mesh, family):
     mark = mesh.node1.proxy.mark()
     with Client(mesh.client.ns, vip_of(mesh.vip, family), 80) as client:
         client.echo()
-    line = mesh.node1.proxy.wait_access(mark, direction="outbound")
+    line = mesh.node1.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert line["dst.service"] == "server.default.svc.cluster.local"
     assert line["dst.hbone_addr"] == host_port(mesh.server.ip[family], ECHO)
     labels = mesh.node1.proxy.metrics().find("istio_tcp_connections_opened_total", destination_service_name="server")
@@ -166,7 +166,7 @@ def test_address_unknown_to_the_mesh_is_passed_through(mesh, family):
     with Server(mesh.node2.ns, 9000) as server, Client(mesh.client.ns, mesh.node2.ip[family], 9000) as client:
         client.echo()
         assert server.records[0].peer == mesh.client.ip[family]
-    line = mesh.node1.proxy.wait_access(mark, direction="outbound")
+    line = mesh.node1.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert line["dst.addr"] == host_port(mesh.node2.ip[family], 9000)
     assert "dst.workload" not in line and "dst.service" not in line
 

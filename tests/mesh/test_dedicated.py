@@ -56,7 +56,7 @@ def test_tunnel_and_log(town, family):
     marks = town.client.own.mark(), town.server.own.mark()
     with Client(town.client.ns, town.server.ip[family], ECHO) as client:
         client.echo()
-    line = town.client.own.wait_access(marks[0], direction="outbound")
+    line = town.client.own.wait_access(marks[0], direction="outbound", src_addr=client.source)
     assert line["dst.hbone_addr"] == host_port(town.server.ip[family], ECHO)
     assert (line["src.identity"], line["dst.identity"]) == (town.client.identity, town.server.identity)
     town.server.own.wait_access(marks[1], direction="inbound", src_identity=town.client.identity)

@@ -106,7 +106,7 @@ def test_both_tunnels_ask_for_the_hostname(town, family, name):
         assert head["forwarded"].endswith(f";host={service['hostname']}")
         assert "k8s.deployment.name=client" in head["baggage"]
         assert not {":scheme", ":path"} & set(head)
-    line = town.client.proxy.wait_access(mark, direction="outbound")
+    line = town.client.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert line["dst.service"] == service["hostname"] and "error" not in line
     assert town.client.proxy.metrics().find("istio_tcp_connections_opened_total", destination_workload="there")
 
@@ -124,7 +124,7 @@ def test_outer_tunnel_is_shared_inner_is_not(town):
 
 
 def refused(town, name, **gateway):
-    mark = town.client.proxy.mark()
+    """A connection that must fail; its address, to find it in the log."""
     with Gateway(town, **gateway) as server:
         with Client(town.client.ns, vip_of(town.by_name[name], 4), 80) as client:
             try:
@@ -133,28 +133,28 @@ def refused(town, name, **gateway):
                 pass
             assert client.end() in ("fin", "rst")
         assert not server.inner
-    return mark
+    return client.source
 
 
 def test_inner_peer_must_have_a_name_of_the_service(town):
-    mark = refused(town, "by-address", inner="spiffe://cluster.local/ns/default/sa/impostor")
-    line = town.client.proxy.wait_access(mark, direction="outbound")
+    source = refused(town, "by-address", inner="spiffe://cluster.local/ns/default/sa/impostor")
+    line = town.client.proxy.wait_access(src_addr=source)
     assert "expected SAN" in line["error"]
 
 
 def test_service_without_names_trusts_nobody(town):
-    mark = refused(town, "no-names")
-    assert town.client.proxy.wait_access(mark, direction="outbound").level == "error"
+    source = refused(town, "no-names")
+    assert town.client.proxy.wait_access(src_addr=source).level == "error"
 
 
 def test_gateway_must_be_the_gateway(town):
-    mark = refused(town, "by-service", outer="spiffe://cluster.local/ns/default/sa/impostor")
-    assert "expected SAN" in town.client.proxy.wait_access(mark, direction="outbound")["error"]
+    source = refused(town, "by-service", outer="spiffe://cluster.local/ns/default/sa/impostor")
+    assert "expected SAN" in town.client.proxy.wait_access(src_addr=source)["error"]
 
 
 def test_gateway_that_is_unknown_fails(town):
-    mark = refused(town, "missing")
-    line = town.client.proxy.wait_log("connection failed", mark)
+    source = refused(town, "missing")
+    line = town.client.proxy.wait_log(f"connection failed.*{re.escape(source)}")
     assert "gateway" in line["error"].lower()
 
 
@@ -163,7 +163,7 @@ def test_address_of_a_workload_on_another_network_is_passed_through(town):
     mark = town.client.proxy.mark()
     with Server(town.gateway.node.ns, 9001), Client(town.client.ns, town.gateway.node.ip[4], 9001) as client:
         client.echo()
-    line = town.client.proxy.wait_access(mark, direction="outbound")
+    line = town.client.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert "dst.workload" not in line and "dst.hbone_addr" not in line
 
 

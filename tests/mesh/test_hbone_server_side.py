@@ -121,7 +121,7 @@ def test_503_for_our_own_ports(mesh, tunnel, port):
 def test_503_if_the_application_is_not_there(mesh, tunnel):
     mark = mesh.node2.proxy.mark()
     assert tunnel.request(host_port(mesh.server.ip[4], 9)).status == 503
-    line = mesh.node2.proxy.wait_access(mark, direction="inbound", dst_hbone_addr=host_port(mesh.server.ip[4], 9))
+    line = mesh.node2.proxy.wait_access(mark, src_addr=tunnel.address)
     assert line.level == "error" and line["src.identity"] == CALLER
 
 

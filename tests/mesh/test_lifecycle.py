@@ -254,11 +254,13 @@ def test_hand_over_keeps_old_connections_and_takes_new_ones(pair, family, side):
         client.echo()
         old, new = hand_over(pair, pair.nodes[side], "60s")
         client.echo(b"through the old one")
-        mark = new.mark()
-        with Client(pair.client.ns, pair.server.ip[family], ECHO) as other:
-            other.echo(b"through the new one")
-        if side == "node1":
-            new.wait_access(mark, direction="outbound")
+
+        def taken_by_the_new_one():
+            with Client(pair.client.ns, pair.server.ip[family], ECHO) as other:
+                other.echo(b"through the new one")
+            return new.access() if side == "node1" else True
+
+        until(taken_by_the_new_one, "the new instance takes connections")
         assert old.alive()
         client.echo(b"still through the old one")
         client.half_close()

@@ -104,10 +104,11 @@ def test_denial_is_explained_and_counted(town, family, target, reason):
     before = pod.proxy.metrics()
     marks = town.bob.proxy.mark(), pod.proxy.mark()
     assert not passes(town.bob, pod, family)
-    line = pod.proxy.wait_access(marks[1], direction="inbound")
+    address = host_port(pod.ip[family], PORT)
+    line = pod.proxy.wait_access(marks[1], direction="inbound", dst_hbone_addr=address)
     assert line.level == "error" and reason in line["error"]
     assert line["src.identity"] == town.bob.identity
-    line = town.bob.proxy.wait_access(marks[0], direction="outbound")
+    line = town.bob.proxy.wait_access(marks[0], direction="outbound", dst_hbone_addr=address)
     assert line.level == "error" and "http status: 401" in line["error"]
     for name in ("istio_tcp_connections_failed_total", "istio_tcp_connections_closed_total"):
         pod.proxy.wait_metric(lambda m: m.value(name, **labels) == before.value(name, **labels) + 1, name)
@@ -134,7 +135,7 @@ def test_plaintext_denial(town, family):
     pod = town.targets["strict"]
     mark = pod.proxy.mark()
     assert refused_after_accept(town.outsider.ns, pod.ip[family], PORT) in ("fin", "rst")
-    line = pod.proxy.wait_access(mark, direction="inbound")
+    line = pod.proxy.wait_access(mark, direction="inbound", dst_addr=host_port(pod.ip[family], PORT))
     assert "explicitly denied by: default/strict" in line["error"]
     assert "src.identity" not in line
 
@@ -197,7 +198,7 @@ def test_new_denial_ends_live_connections(changing, family, source):
         )
         changing.write()
         assert client.end() != "open"
-        line = pod.proxy.wait_access(mark, direction="inbound")
+        line = pod.proxy.wait_access(mark, direction="inbound", dst_workload=pod.name)
         assert "policy" in line["error"]
         other.echo(b"not concerned")
         assert not passes(caller, pod, family)

@@ -70,7 +70,7 @@ def test_it_goes_through_the_tunnel(town):
     with greet(socks(town)) as client:
         request(client, address(town.server.ip[4], ECHO))
         client.echo()
-    line = town.node1.proxy.wait_access(mark, direction="outbound")
+    line = town.node1.proxy.wait_access(mark, direction="outbound", dst_workload="server")
     assert line["dst.identity"] == town.server.identity
 
 

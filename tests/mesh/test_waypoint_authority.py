@@ -80,7 +80,7 @@ def test_head_of_the_request_is_exact(town, waypoint, family):
     service = town.by_name["by-address"]
     with Client(town.client.ns, vip_of(service, family), 80) as client:
         client.echo()
-        address = host_port(town.client.ip[family], client.port)
+        address = client.source
     request = dict(waypoint.wait_request().request)
     assert request.pop(":method") == "CONNECT"
     assert request.pop(":authority") == host_port(vip_of(service, family), 80)
@@ -98,7 +98,7 @@ def test_log_names_service_and_next_hop(town, waypoint, family):
     mark = town.client.proxy.mark()
     with Client(town.client.ns, vip_of(service, family), 80) as client:
         client.echo()
-    line = town.client.proxy.wait_access(mark, direction="outbound")
+    line = town.client.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert line["dst.addr"].rpartition(":")[0].strip("[]") in town.wp.ip.values()
     assert line["dst.hbone_addr"] == host_port(vip_of(service, family), 80)
     assert line["dst.service"] == service["hostname"]
@@ -143,7 +143,7 @@ def test_waypoint_with_another_identity_is_not_used(town, family):
             client.send(b"x")
             assert client.end() in ("fin", "rst")
         assert not server.requests
-    line = town.client.proxy.wait_access(mark, direction="outbound")
+    line = town.client.proxy.wait_access(mark, direction="outbound", src_addr=client.source)
     assert "peer did not present the expected SAN" in line["error"]
 
 

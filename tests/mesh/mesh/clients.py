@@ -34,6 +34,11 @@ class Client:
     def port(self):
         return self.address[1]
 
+    @property
+    def source(self):
+        """Its address as the access log writes it: what tells this connection from all others."""
+        return ("[{}]:{}" if ":" in self.address[0] else "{}:{}").format(*self.address)
+
     def send(self, data):
         self.sock.sendall(data)
         return self
