@@ -17,6 +17,7 @@
 #include "shared/base/addr.h"
 #include "shared/base/buf.h"
 #include "shared/base/list.h"
+#include "shared/io/stats.h"
 
 struct conn;
 struct io;
@@ -95,20 +96,6 @@ struct io_backend {
 
 extern const struct io_backend uring_backend, epoll_backend;
 
-/* Counted by the owner; any thread may read (relaxed). */
-struct io_stats {
-	uint64_t turns;
-	uint64_t recvs, recv_bytes;
-	uint64_t sends, send_bytes;
-	uint64_t sends_short;	/* the peer's window or our send buffer was full */
-	uint64_t starved;	/* receives that found no slot */
-	uint64_t slabs_refused; /* bulk receives that found no slab */
-	uint64_t stale;		/* completions whose object was gone */
-	uint64_t accepted;
-	uint64_t accept_errors; /* EMFILE and its like */
-	uint64_t conns_refused; /* for want of memory or past LIMIT_WORKER_CONNS */
-};
-
 /* Objects that events name: by slot and generation, so that a late event finds nothing. */
 struct io_slot {
 	void *obj;
@@ -160,6 +147,9 @@ void *io_tag_find(struct io *io, uint64_t tag);
 /* Fills iov from the front of c->tx with what c->sending and c->sending_slices say; returns how many. */
 uint32_t io_iov(const struct conn *c, struct iovec iov[IO_IOV_MAX]);
 
+/* A slab for a bulk receive; NULL (counted): the connection goes on slot by slot. */
+struct buf *io_slab(struct io *io);
+
 /* Completions. `buf` is consumed; res > 0 bytes stand at its start, 0 is end of file, negative an error. */
 void io_received(struct conn *c, struct buf *buf, int res);
 /* No slot was to be had: received again when slots return. */
@@ -181,6 +171,8 @@ void io_unwatched(struct watch *w);
 int must_check io_open(struct worker *w, const char *name, struct io **out);
 int must_check io_slot_add(struct io *io, void *obj, enum io_kind kind, uint32_t *slot);
 void io_slot_del(struct io *io, uint32_t slot);
+/* One more of gauze_limit_hits. */
+void io_limit_hit(struct io *io, const char *name);
 /* The flush stage: starts what connections want. */
 void io_flush(struct io *io);
 void io_wish(struct io *io, struct io_wish *wish);
@@ -189,7 +181,7 @@ static inline bool io_pending(const struct io *io)
 {
 	return !list_empty(&io->dirty) || !list_empty(&io->wishes);
 }
-/* Resets connections that linger after their user closed them; for the worker's end. */
-void io_abandon(struct io *io);
+/* For the worker's end: resets connections that linger; returns how many objects without a user have not ended yet. */
+uint32_t io_abandon(struct io *io);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "shared/base/err.h"
 #include "shared/io/conn_priv.h"
+#include "shared/obs/metrics.h"
 
 /* What only a connection needs that connects or lingers. */
 struct conn_wait {
@@ -79,10 +80,13 @@ static struct conn *born(struct worker *w, int fd, enum conn_state state, const 
 {
 	struct io *io = w->io;
 	struct conn *c = calloc(1, sizeof(*c));
+	int err = c ? io_slot_add(io, c, IO_CONN, &c->slot) : ERR_NOMEM;
 
-	if (!c || io_slot_add(io, c, IO_CONN, &c->slot)) {
+	if (err) {
 		free(c);
 		IO_COUNT(io, conns_refused, 1);
+		if (err == ERR_LIMIT)
+			io_limit_hit(io, "worker_conns");
 		io->backend->close_fd(io, fd, true);
 		return NULL;
 	}
@@ -348,13 +352,14 @@ void conn_flush(struct conn *c)
 	flush_rx(c);
 }
 
-void conn_abandon(struct conn *c)
+bool conn_abandon(struct conn *c)
 {
-	if (c->state != CONN_LINGER)
-		return;
-	c->state = CONN_CLOSING;
-	c->reset = true;
-	conn_mark(c);
+	if (c->state == CONN_LINGER) {
+		c->state = CONN_CLOSING;
+		c->reset = true;
+		conn_mark(c);
+	}
+	return c->state == CONN_CLOSING;
 }
 
 /* ---- completions: these file, and mark what is to be done next ---- */
@@ -411,6 +416,7 @@ void io_starved(struct conn *c)
 	struct io *io = io_of(c);
 
 	IO_COUNT(io, starved, 1);
+	metric_add(c->worker->metrics, METRIC_IO_STARVED, 1);
 	if (c->state == CONN_CLOSING)
 		conn_mark(c);
 	else

@@ -20,8 +20,8 @@ enum conn_state { CONN_CONNECTING, CONN_OPEN, CONN_LINGER, CONN_CLOSING };
 
 /* Starts whatever the connection wants: one send, one receive, the half close, the end. */
 void conn_flush(struct conn *c);
-/* The worker ends: what lingers is reset. */
-void conn_abandon(struct conn *c);
+/* The worker ends: what lingers is reset. False when a user still holds it. */
+bool conn_abandon(struct conn *c);
 /* To be looked at in the next flush stage. */
 void conn_mark(struct conn *c);
 

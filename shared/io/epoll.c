@@ -140,8 +140,7 @@ static bool recv_into(struct conn *c, struct buf *buf)
 
 static void receive(struct epoll_io *e, struct conn *c)
 {
-	struct bufpool *pool = e->io.worker->bufs;
-	struct buf *slot = bufpool_slot(pool);
+	struct buf *slot = bufpool_slot(e->io.worker->bufs);
 
 	if (!slot) {
 		c->owed &= ~IO_RECV;
@@ -150,13 +149,10 @@ static void receive(struct epoll_io *e, struct conn *c)
 	}
 	if (!recv_into(c, slot))
 		return;
-	struct buf *slab = bufpool_slab(pool);
+	struct buf *slab = io_slab(&e->io);
 
-	if (slab) {
+	if (slab)
 		(void)recv_into(c, slab);
-	} else {
-		IO_COUNT(&e->io, slabs_refused, 1);
-	}
 	c->owed &= ~(IO_RECV | IO_MORE);
 }
 

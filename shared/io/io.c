@@ -8,8 +8,12 @@
 #include "shared/base/err.h"
 #include "shared/base/limits.h"
 #include "shared/io/conn_priv.h"
-#include "shared/io/note.h"
+#include "shared/io/listen_priv.h"
 #include "shared/io/worker.h"
+#include "shared/obs/log.h"
+#include "shared/obs/metrics.h"
+
+LOG_SCOPE(scope, "gauze::io");
 
 static const struct io_backend *registered;
 
@@ -64,7 +68,7 @@ int io_open(struct worker *w, const char *name, struct io **out)
 	if (err == 0 || err == -ENOMEM || err == -EMFILE || err == -ENFILE)
 		return err;
 	if (!__atomic_exchange_n(&warned, true, __ATOMIC_RELAXED))
-		io_warn("io_uring is not available (%s); using epoll", err_text(err));
+		log_warn(&scope, "io_uring is not available (%s); using epoll", err_text(err));
 	return epoll_backend.open(w, out);
 }
 
@@ -168,11 +172,23 @@ void io_flush(struct io *io)
 	}
 }
 
-void io_abandon(struct io *io)
+static bool ending(const struct io_slot *s)
 {
+	switch ((enum io_kind)s->next) {
+	case IO_CONN: return conn_abandon(s->obj);
+	case IO_LISTENER: return ((struct listener *)s->obj)->stopping;
+	case IO_WATCH: return ((struct watch *)s->obj)->freed;
+	default: return false;
+	}
+}
+
+uint32_t io_abandon(struct io *io)
+{
+	uint32_t n = 0;
+
 	for (uint32_t i = 0; i < io->slot_cap; i++)
-		if (io->slots[i].obj && io->slots[i].next == IO_CONN)
-			conn_abandon(io->slots[i].obj);
+		n += io->slots[i].obj && ending(&io->slots[i]);
+	return n;
 }
 
 uint32_t io_iov(const struct conn *c, struct iovec iov[IO_IOV_MAX])
@@ -188,4 +204,22 @@ uint32_t io_iov(const struct conn *c, struct iovec iov[IO_IOV_MAX])
 		left -= (uint32_t)iov[n].iov_len;
 	}
 	return n;
+}
+
+void io_limit_hit(struct io *io, const char *name)
+{
+	struct str label = str_of(name);
+
+	metric_add_labels(io->worker->metrics, METRIC_LIMIT_HITS, &label, 1, 1);
+}
+
+struct buf *io_slab(struct io *io)
+{
+	struct buf *slab = bufpool_slab(io->worker->bufs);
+
+	if (!slab) {
+		IO_COUNT(io, slabs_refused, 1);
+		io_limit_hit(io, "worker_buffered");
+	}
+	return slab;
 }

@@ -7,6 +7,7 @@
 
 #include "shared/base/err.h"
 #include "shared/io/listen_priv.h"
+#include "shared/obs/metrics.h"
 
 enum {
 	LISTENER_MAGIC = 0x6c73746e,
@@ -47,9 +48,17 @@ static void flush(struct io_wish *wish)
 	}
 }
 
-static void pause_begin(struct listener *l)
+static void failed(struct listener *l, int err)
 {
+	struct str reason = str_of(err_name(err));
+
 	IO_COUNT(io_of(l), accept_errors, 1);
+	metric_add_labels(l->worker->metrics, METRIC_IO_ACCEPT_FAILURES, &reason, 1, 1);
+}
+
+static void pause_begin(struct listener *l, int err)
+{
+	failed(l, err);
 	l->paused = true;
 	timer_arm(&l->worker->timers, &l->pause, PAUSE_MS);
 }
@@ -113,7 +122,7 @@ static void accept_some(struct listener *l)
 		if (fd >= 0)
 			hand_out(l, fd, &peer);
 		else if (!passing(fd))
-			pause_begin(l);
+			pause_begin(l, fd);
 	}
 }
 
@@ -205,7 +214,7 @@ void io_accepted(struct listener *l, int fd_or_error)
 	MAGIC_CHECK(l, LISTENER_MAGIC);
 	if (fd_or_error < 0) {
 		if (!passing(fd_or_error) && !l->paused)
-			pause_begin(l);
+			pause_begin(l, fd_or_error);
 		return;
 	}
 	if (l->pending_count == l->pending_cap) {
@@ -213,7 +222,7 @@ void io_accepted(struct listener *l, int fd_or_error)
 		int *fds = realloc(l->pending, cap * sizeof(*fds));
 
 		if (!fds) {
-			IO_COUNT(io, accept_errors, 1);
+			failed(l, ERR_NOMEM);
 			io->backend->close_fd(io, fd_or_error, true);
 			return;
 		}

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "shared/base/err.h"
-#include "shared/io/note.h"
+#include "shared/obs/log.h"
+
+LOG_SCOPE(scope, "gauze::io::socket");
 
 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST: the kernel's headers for them do not go together with the C library's. */
 enum { ORIGINAL_DST = 80 };
@@ -106,7 +108,7 @@ int socket_listen(const struct netns *ns, const struct socket_listen_options *o,
 	if (o->reuse_port) {
 		err = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 		if (err)
-			io_warn("a listener goes without SO_REUSEPORT: %s", err_text(err));
+			log_warn(&scope, "a listener goes without SO_REUSEPORT: %s", err_text(err));
 	}
 	/* At the IPv4 level, whatever the family (contract section 1.2). */
 	if (o->want_transparent)

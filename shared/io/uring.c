@@ -16,7 +16,9 @@
 #include "shared/io/conn_priv.h"
 #include "shared/io/kernel.h"
 #include "shared/io/listen_priv.h"
-#include "shared/io/note.h"
+#include "shared/obs/log.h"
+
+LOG_SCOPE(scope, "gauze::io::uring");
 
 enum { SQ_ENTRIES = 64, CQ_ENTRIES = 512, MSGS_KEPT = 4 };
 
@@ -85,7 +87,7 @@ static int uring_open(struct worker *w, struct io **out)
 		goto no_wake;
 	}
 	if (!__atomic_exchange_n(&told, true, __ATOMIC_RELAXED))
-		io_info("io_uring: %s, provided buffers, multishot accept", mode);
+		log_info(&scope, "io_uring: %s, provided buffers, multishot accept", mode);
 	*out = &u->io;
 	return 0;
 
@@ -275,7 +277,7 @@ static void accept_done(struct uring *u, struct listener *l, const struct io_uri
 	bool ended = !(cqe->flags & IORING_CQE_F_MORE);
 
 	if (cqe->res == -EINVAL && u->multishot_accept) {
-		io_info("io_uring: no multishot accept, using poll and accept");
+		log_info(&scope, "io_uring: no multishot accept, using poll and accept");
 		u->multishot_accept = false;
 	} else if (cqe->res != -ECANCELED) {
 		io_accepted(l, cqe->res);

@@ -89,11 +89,9 @@ void uring_submit_more(struct uring *u)
 {
 	while (!list_empty(&u->more)) {
 		struct conn *c = list_first(&u->more, struct conn, ready);
-		struct buf *slab = bufpool_slab(u->io.worker->bufs);
+		struct buf *slab = io_slab(&u->io);
 
 		if (!slab) {
-			/* The connection goes on slot by slot. */
-			IO_COUNT(&u->io, slabs_refused, 1);
 			list_del(&c->ready);
 			c->owed &= ~IO_MORE;
 			io_settled(c);

@@ -10,13 +10,15 @@
 #include "shared/base/err.h"
 #include "shared/io/backend.h"
 #include "shared/io/mailbox.h"
-#include "shared/io/note.h"
+#include "shared/obs/log.h"
+
+LOG_SCOPE(scope, "gauze::io::worker");
 
 enum {
 	RUN_PASSES =
 		4, /* rounds of `run` before the flush, so that a chain of tasks ends in one turn */
 	FLUSH_PASSES = 2, /* a send that completes at once lets its user go on in the same turn */
-	END_TURNS = 1000, /* for what lingers when the worker ends */
+	END_TURNS = 200,  /* for what lingers when the worker ends */
 };
 
 #define IDLE_NS NS_PER_S /* without traffic for so long, memory that only load needs goes back */
@@ -72,27 +74,29 @@ no_epoch:
 no_io:
 	bufpool_free(w->bufs);
 no_bufs:
-	io_warn("worker %s cannot start: %s", config->name, err_text(err));
+	log_error(&scope, "worker %s cannot start: %s", config->name, err_text(err));
 	free(p);
 	return err;
 }
 
 /* How long the kernel may keep us: not at all while there is something to do. */
-static uint64_t may_wait(struct worker *w, uint64_t max_ns)
+static uint64_t may_wait(struct worker *w, uint64_t max_ns, uint64_t now_ns)
 {
 	if (max_ns == 0 || !list_empty(&w->run.tasks) || !list_empty(&w->flush.tasks) ||
 	    io_pending(w->io) || !mailbox_empty(w->mailbox))
 		return 0;
-	if (w->timers.armed == 0)
-		return max_ns;
-	return MIN(max_ns, timer_wheel_next(&w->timers, w->io->backend->now(w->io)));
+	return MIN(max_ns, timer_wheel_next(&w->timers, now_ns));
 }
 
 static void wait_collect(struct worker *w, uint64_t max_ns)
 {
 	struct io *io = w->io;
-	uint64_t wait_ns = may_wait(w, max_ns);
+	uint64_t now_ns = io->backend->now(io);
+	uint64_t wait_ns = may_wait(w, max_ns, now_ns);
 
+	if (w->turn > 1)
+		IO_COUNT(io, busy_ns, now_ns - MIN(w->now_ns, now_ns));
+	IO_COUNT(io, parks, wait_ns > 0);
 	if (w->epoch && wait_ns)
 		epoch_offline(w->epoch, w->epoch_reader);
 	io->backend->wait(io, wait_ns);
@@ -162,8 +166,7 @@ static void trim(struct worker_priv *p)
 /* Nobody holds these any more: what lingers is reset, what the kernel owes is awaited. */
 static void end(struct worker *w)
 {
-	io_abandon(w->io);
-	for (int i = 0; i < END_TURNS && w->io->slot_used > 0; i++)
+	for (int i = 0; i < END_TURNS && io_abandon(w->io) > 0; i++)
 		worker_turn(w, 10 * NS_PER_MS);
 }
 
@@ -193,8 +196,7 @@ void worker_free(struct worker *w)
 {
 	if (!w)
 		return;
-	if (w->io->slot_used > 0)
-		end(w);
+	end(w);
 	mailbox_deliver(w->mailbox, w);
 	reap(w);
 	if (w->epoch)
@@ -215,6 +217,11 @@ void worker_reap(struct worker *w, struct reap *r, void (*free_fn)(struct reap *
 	r->free_fn = free_fn;
 	r->next = w->reaped;
 	w->reaped = r;
+}
+
+const struct io_stats *worker_stats(const struct worker *w)
+{
+	return &w->io->stats;
 }
 
 const char *worker_io_name(const struct worker *w)

@@ -18,6 +18,7 @@
 
 struct epoch;
 struct io;
+struct io_stats;
 struct mailbox;
 struct metrics_shard;
 struct worker;
@@ -76,6 +77,8 @@ void worker_free(struct worker *w);
 void worker_post(struct worker *w, struct mail *mail);
 /* Frees `reap` at the end of this turn. */
 void worker_reap(struct worker *w, struct reap *reap, void (*free_fn)(struct reap *));
+/* Any thread: live figures, to be read one by one with relaxed atomics. */
+const struct io_stats *worker_stats(const struct worker *w);
 /* "uring" or "epoll". */
 const char *worker_io_name(const struct worker *w);
 

@@ -76,14 +76,14 @@ static inline uint64_t rig_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void user_close(struct user *u, int reason)
+static inline void user_close(struct user *u, int reason)
 {
 	task_cancel(&u->task);
 	u->c->ep.ops->close(&u->c->ep, reason);
 	u->c = NULL;
 }
 
-static void user_run(struct task *task)
+static inline void user_run(struct task *task)
 {
 	struct user *u = container_of(task, struct user, task);
 	struct endpoint *ep = &u->c->ep;
@@ -105,21 +105,21 @@ static void user_run(struct task *task)
 		user_close(u, 0);
 }
 
-static void user_attach(struct rig *r, struct user *u, struct conn *c)
+static inline void user_attach(struct rig *r, struct user *u, struct conn *c)
 {
 	u->c = c;
 	task_init(&u->task, user_run);
 	endpoint_attach(&c->ep, &r->w->run, &u->task);
 }
 
-static void user_fini(struct user *u)
+static inline void user_fini(struct user *u)
 {
 	if (u->c)
 		user_close(u, -ECONNABORTED);
 	bufq_fini(&u->got);
 }
 
-static void rig_accepted(void *arg, int fd, const struct addr *peer)
+static inline void rig_accepted(void *arg, int fd, const struct addr *peer)
 {
 	struct rig *r = arg;
 	struct user *u = &r->users[r->accepted % ARRAY_SIZE(r->users)];
@@ -161,8 +161,8 @@ static inline int rig_listen(struct rig *r)
 	return fd;
 }
 
-static void rig_start_limits(struct rig *r, const char *backend,
-			     const struct bufpool_limits *limits)
+static inline void rig_start_limits(struct rig *r, const char *backend,
+				    const struct bufpool_limits *limits)
 {
 	struct worker_config config = {
 		.name = "test", .io_backend = backend, .buf_limits = *limits};
@@ -268,6 +268,33 @@ static inline int peer_end(struct rig *r, int fd)
 static inline uint8_t pattern(uint64_t p, unsigned s)
 {
 	return (uint8_t)(p * 131 + (p >> 8) * 7 + (p >> 16) * 13 + s);
+}
+
+static inline struct user *connected(struct rig *r, int *fd)
+{
+	uint32_t before = r->accepted;
+
+	*fd = peer_connect(&r->at);
+	UNTIL(r, r->accepted == before + 1);
+	return &r->users[before % ARRAY_SIZE(r->users)];
+}
+
+static inline void send_pattern(struct rig *r, struct user *u, uint64_t from, uint32_t n)
+{
+	struct bufq q = {0};
+	uint8_t *mem = malloc(n);
+
+	for (uint32_t i = 0; i < n; i++)
+		mem[i] = pattern(from + i, 1);
+	assert_int_equal(bufq_copy(&q, r->w->bufs, mem, n), 0);
+	free(mem);
+	u->c->ep.ops->send(&u->c->ep, &q);
+}
+
+static inline void assert_pattern(const uint8_t *p, uint64_t from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(p[i], pattern(from + i, 1));
 }
 
 #endif

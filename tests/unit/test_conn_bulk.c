@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conn.c under load: back pressure, bounds, scarce buffers. */
+#include "io_rig.h"
+
+static void large_echo(void **state)
+{
+	enum { BYTES = 24 << 20, STEP = 300 * 1000 };
+	struct rig r;
+	int fd;
+	uint64_t sent = 0, got = 0, end = rig_ms() + 20000;
+	uint8_t *out = malloc(STEP), *in = malloc(STEP);
+	uint32_t held = 0;
+
+	rig_start(&r, *state);
+	r.echo = true;
+	struct user *u = connected(&r, &fd);
+
+	while (got < BYTES && rig_ms() < end) {
+		size_t n = MIN((uint64_t)STEP, BYTES - sent);
+
+		for (size_t i = 0; i < n; i++)
+			out[i] = pattern(sent + i, 1);
+		ssize_t k = n ? send(fd, out, n, 0) : 0;
+
+		sent += k > 0 ? (uint64_t)k : 0;
+		worker_turn(r.w, 0);
+		held = MAX(held, u->c->uncredited);
+		/* A reader slower than the writer, so that both directions fill. */
+		k = recv(fd, in, (sent * 7) % STEP, 0);
+		if (k > 0)
+			assert_pattern(in, got, (size_t)k);
+		got += k > 0 ? (uint64_t)k : 0;
+	}
+	assert_int_equal(got, BYTES);
+	assert_true(held <= CONN_WINDOW_BYTES + BUF_SLOT_BYTES + BUF_SLAB_BYTES);
+	assert_true(held > CONN_WINDOW_BYTES / 2);
+	free(out);
+	free(in);
+	close(fd);
+	rig_end(&r);
+}
+
+static void back_pressure(void **state)
+{
+	struct rig r;
+	int fd;
+	static char junk[256 * 1024];
+	uint64_t sent = 0;
+
+	rig_start(&r, *state);
+	struct user *u = connected(&r, &fd);
+
+	for (int i = 0; i < 200; i++) {
+		ssize_t k = send(fd, junk, sizeof(junk), 0);
+
+		sent += k > 0 ? (uint64_t)k : 0;
+		worker_turn(r.w, NS_PER_MS);
+	}
+	uint32_t held = u->got.bytes;
+
+	assert_true(held >= CONN_WINDOW_BYTES);
+	assert_true(held <= CONN_WINDOW_BYTES + BUF_SLOT_BYTES + BUF_SLAB_BYTES);
+	assert_int_equal(u->c->uncredited, held);
+	rig_idle(&r, 20);
+	assert_int_equal(u->got.bytes, held);
+	/* Each credit lets in as much again, until all is there. */
+	for (uint64_t total = held; total < sent;) {
+		bufq_fini(&u->got);
+		u->c->ep.ops->credit(&u->c->ep, u->c->uncredited);
+		UNTIL(&r, u->got.bytes > 0);
+		rig_idle(&r, 2);
+		total += u->got.bytes;
+		assert_true(u->got.bytes <= CONN_WINDOW_BYTES + BUF_SLOT_BYTES + BUF_SLAB_BYTES);
+		if (total >= sent)
+			assert_int_equal(total, sent);
+	}
+	close(fd);
+	rig_end(&r);
+}
+
+/* Fewer slots than connections: all get their turn. */
+static void starved_of_slots(void **state)
+{
+	enum { CONNS = 48, ROUNDS = 20 };
+	struct bufpool_limits few = {.slots_max = 3, .bytes_max = 64 << 20, .slabs_cached = 2};
+	struct rig r;
+	int fds[CONNS];
+	char msg[1000] = {1}, out[1000];
+
+	rig_start_limits(&r, *state, &few);
+	r.echo = true;
+	for (int i = 0; i < CONNS; i++)
+		fds[i] = peer_connect(&r.at);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < CONNS; i++)
+			assert_int_equal(send(fds[i], msg, sizeof(msg), 0), sizeof(msg));
+		for (int i = 0; i < CONNS; i++)
+			assert_int_equal(peer_read(&r, fds[i], out, sizeof(out)), 0);
+	}
+	if (strcmp(*state, "uring") == 0)
+		assert_true(r.w->io->stats.starved > 0);
+	for (int i = 0; i < CONNS; i++)
+		close(fds[i]);
+	rig_end(&r);
+}
+
+/* Users that keep what they got in rx must not keep the slots. */
+static void slots_are_not_held(void **state)
+{
+	enum { CONNS = 32 };
+	struct bufpool_limits few = {.slots_max = 4, .bytes_max = 64 << 20, .slabs_cached = 2};
+	struct rig r;
+	int fds[CONNS];
+
+	rig_start_limits(&r, *state, &few);
+	for (int i = 0; i < CONNS; i++)
+		fds[i] = peer_connect(&r.at);
+	UNTIL(&r, r.accepted == CONNS);
+	for (int i = 0; i < CONNS; i++)
+		r.users[i].c->ep.user = NULL;
+	for (int i = 0; i < CONNS; i++)
+		assert_int_equal(send(fds[i], "kept", 4, 0), 4);
+	for (int i = 0; i < CONNS; i++)
+		UNTIL(&r, r.users[i].c->ep.rx.bytes == 4);
+	/* Those in the kernel's hands at most. */
+	worker_turn(r.w, 0);
+	assert_true(bufpool_bytes(r.w->bufs, BUF_HEAP) >= CONNS * 4);
+	for (int i = 0; i < CONNS; i++)
+		close(fds[i]);
+	rig_end(&r);
+}
+
+/* What a slow peer does not take is copied out of the slots it was received in. */
+static void slow_peer_pins_nothing(void **state)
+{
+	struct rig r;
+	int fd;
+
+	rig_start(&r, *state);
+	struct user *u = connected(&r, &fd);
+	uint64_t sent = 0;
+
+	/* More than both kernels hold. */
+	for (int i = 0; i < 1000; i++) {
+		struct buf *b = bufpool_slot(r.w->bufs);
+		struct bufq q = {0};
+
+		assert_non_null(b);
+		memset(b->data, i, b->cap);
+		assert_int_equal(bufq_push(&q, b, 0, b->cap), 0);
+		buf_put(b);
+		u->c->ep.ops->send(&u->c->ep, &q);
+		worker_turn(r.w, 0);
+		sent += BUF_SLOT_BYTES;
+	}
+	rig_idle(&r, 20);
+	assert_true(u->c->ep.tx_pending > 0);
+	assert_true(bufpool_bytes(r.w->bufs, BUF_SLOT) <= 5 * BUF_SLOT_BYTES);
+	char *out = malloc(sent);
+
+	assert_int_equal(peer_read(&r, fd, out, sent), 0);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(out[(size_t)i * BUF_SLOT_BYTES + 77], (char)i);
+	UNTIL(&r, u->c->ep.tx_pending == 0);
+	free(out);
+	close(fd);
+	rig_end(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(large_echo),	  BOTH(back_pressure),		BOTH(starved_of_slots),
+		BOTH(slots_are_not_held), BOTH(slow_peer_pins_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
