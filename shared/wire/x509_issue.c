@@ -14,6 +14,7 @@
 
 #include "shared/base/cursor.h"
 #include "shared/base/err.h"
+#include "x509.h"
 
 enum {
 	KEY_DER_MAX = 512,
@@ -112,6 +113,20 @@ char *x509_key_pem(const struct x509_key *k)
 		return NULL;
 	}
 	return pem;
+}
+
+bool x509_key_matches(const struct x509_key *k, struct str cert_der)
+{
+	uint8_t der[KEY_DER_MAX];
+	struct str spki;
+
+	/* The encoder takes a pointer to what it does not change. */
+	int n = wc_EccPublicKeyToDer((ecc_key *)&k->ecc, der, sizeof(der), 1);
+	if (n <= 0 || x509_public_key(cert_der, &spki) != 0)
+		return false;
+	bool same = spki.n == (size_t)n && memcmp(spki.p, der, (size_t)n) == 0;
+	free((char *)spki.p);
+	return same;
 }
 
 void x509_secret_free(char *secret)

@@ -18,6 +18,8 @@ int must_check x509_key_read(struct str pem, struct x509_key **out);
 void x509_key_free(struct x509_key *k);
 /* PKCS#8 PEM, terminated; NULL when out of memory. */
 char *x509_key_pem(const struct x509_key *k);
+/* Whether that certificate is for this key. */
+bool x509_key_matches(const struct x509_key *k, struct str cert_der);
 /* Wipes a terminated secret before freeing it. NULL is allowed. */
 void x509_secret_free(char *secret);
 
