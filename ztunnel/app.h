@@ -77,7 +77,7 @@ struct app {
 	struct world *world;
 	struct certs *certs;
 	struct crl_store *crl; /* NULL without CRL_PATH */
-	struct names *names; /* host names of workloads; started before the data workers */
+	struct names *names;   /* host names of workloads; started before the data workers */
 	struct pods *pods;
 	struct readiness *readiness;
 	struct servers *servers;

@@ -6,6 +6,10 @@
 #include <unistd.h>
 
 #include "shared/base/err.h"
+#include "shared/obs/log.h"
+#include "shared/obs/metrics.h"
+
+LOG_SCOPE(scope, "ztunnel::inpod");
 
 /* The peer learns at once, by RST, that it is not served. */
 static void refuse(int fd)
@@ -21,19 +25,21 @@ static void cell_add(uint32_t *cell, int32_t by)
 	__atomic_store_n(cell, *cell + (uint32_t)by, __ATOMIC_RELAXED);
 }
 
+static int limit_hit(struct pod_worker *pw, struct str name)
+{
+	metric_add_labels(pw->aw->w->metrics, METRIC_LIMIT_HITS, &name, 1, 1);
+	return ERR_LIMIT;
+}
+
 int pod_admit(struct pod_worker *pw)
 {
 	const struct config *c = pw->aw->app->config;
 	uint64_t connections, bytes;
 	pod_sum(pw->pod, &connections, &bytes);
-	if (connections >= c->pod_connections_max) {
-		pw->aw->refused_pod++;
-		return ERR_LIMIT;
-	}
-	if (app_connections(pw->aw->app) >= c->connections_max) {
-		pw->aw->refused_process++;
-		return ERR_LIMIT;
-	}
+	if (connections >= c->pod_connections_max)
+		return limit_hit(pw, STR("limit_pod_flows"));
+	if (app_connections(pw->aw->app) >= c->connections_max)
+		return limit_hit(pw, STR("limit_process_flows"));
 	cell_add(&pw->connections, 1);
 	cell_add(&pw->aw->connections, 1);
 	return 0;
@@ -141,8 +147,9 @@ static void deliver_start(struct mail *mail, struct worker *at)
 	list_add_tail(&pw->aw->pods, &pw->link);
 	int rc = pw->aw->app->proxy->pod_start(pw);
 	if (rc) {
-		/* Out of memory here: other workers serve the pod through their own listeners. */
-		pw->aw->failed_starts++;
+		/* Other workers serve the pod through their own listeners. */
+		log_error(&scope, "worker %u cannot serve pod %s/%s: %s", at->index,
+			  pw->pod->ns->text, pw->pod->name->text, err_text(rc));
 		stop_listeners(pw);
 		return;
 	}
@@ -155,7 +162,8 @@ static void deliver_start(struct mail *mail, struct worker *at)
 		pl->fd = -1;
 		rc = listener_start(pw->aw->w, fd, accepted, pl, &pl->listener);
 		if (rc) {
-			pw->aw->failed_starts++;
+			log_error(&scope, "worker %u cannot accept for pod %s/%s: %s", at->index,
+				  pw->pod->ns->text, pw->pod->name->text, err_text(rc));
 			continue;
 		}
 		pw->listening++;
