@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "shared/base/err.h"
+#include "shared/control/cert_files.h"
 #include "shared/control/certs.h"
 #include "shared/control/dev_ca.h"
 #include "shared/obs/log.h"
@@ -38,6 +39,15 @@ static int make_source(struct app *app, struct certs_source **out)
 	const struct config *c = app->config;
 	char why[DEV_CA_WHY_MAX];
 	int rc;
+	_Static_assert(sizeof(why) >= CERT_FILES_WHY_MAX, "either source may say why");
+	if (c->cert_dir) {
+		rc = cert_files_new(app->control, c->cert_dir, out, why);
+		if (rc)
+			log_error(&scope, "GAUZE_CERT_DIR: %s", why);
+		else
+			log_info(&scope, "certificates come from %s", c->cert_dir);
+		return rc;
+	}
 	if (!c->fake_ca) {
 		log_error(
 			&scope,
