@@ -7,7 +7,7 @@
 #include "shared/base/err.h"
 #include "shared/base/rng.h"
 
-enum { QUEUES = 3, MODEL_BYTES = 1 << 20 };
+enum { QUEUES = 3, MODEL_BYTES = 1 << 18 };
 
 struct model {
 	uint8_t *p;
@@ -148,7 +148,7 @@ static void fill(uint8_t *p, size_t n)
 
 static void step(struct rng *r, struct bufq *q, struct model *m, struct bufq *to, struct model *mto)
 {
-	static uint8_t bytes[200000];
+	static uint8_t bytes[100000];
 	size_t room = MODEL_BYTES - m->n;
 	size_t n = MIN(rng_below(r, 1ULL << (1 + rng_below(r, 17))), room);
 	uint32_t moved;
@@ -204,7 +204,7 @@ static void agrees_with_model(void **state)
 	struct model m[QUEUES];
 	for (int i = 0; i < QUEUES; i++)
 		m[i] = (struct model){malloc(MODEL_BYTES), 0};
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 4000; i++) {
 		uint64_t a = rng_below(&r, QUEUES), b = rng_below(&r, QUEUES);
 		step(&r, &q[a], &m[a], &q[b], &m[b]);
 		assert_same(&q[a], m[a].p, m[a].n);
