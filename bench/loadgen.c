@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Load and its servers for bench/l4: as little CPU as the kernel's TCP allows, so that what is measured is the proxies.
+ * The load of bench/l4, whose other end is loadserve: as little CPU as the kernel's TCP allows, so that what is measured
+ * is the proxies.
  *
- *	loadgen serve PORT                        echo on PORT, sink on PORT + 1, one answer and close on PORT + 2
  *	loadgen bulk  HOST PORT STREAMS SECONDS   sends all it can; the sink must have got every byte
  *	loadgen trip  HOST PORT CONNS SECONDS RATE  1 KiB there and back; RATE 0: as many as go, one under way per connection
  *	loadgen conns HOST PORT PARALLEL SECONDS  connect, 64 bytes each way, close
@@ -89,7 +89,7 @@ static void watch_list(const char *list)
 
 static void watch_read(struct cpu *c)
 {
-	char path[64], text[1024], *p;
+	char path[64], text[1024], *p = NULL;
 	clockid_t clock;
 	FILE *f;
 
@@ -177,83 +177,6 @@ static void exchange(int fd, size_t bytes)
 
 	must(send(fd, block, bytes, MSG_NOSIGNAL) == (ssize_t)bytes, "send");
 	must(recv(fd, answer, bytes, MSG_WAITALL) == (ssize_t)bytes, "answer");
-}
-
-/* ---- serve ---- */
-
-enum service { ECHO, SINK, ONCE, SERVICES };
-
-static struct served {
-	enum service service;
-	bool listening;
-	uint64_t bytes;
-} served[FDS_MAX];
-
-static void accept_all(int ep, int fd)
-{
-	int one = 1, got;
-
-	while ((got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		must(got < FDS_MAX, "descriptors");
-		served[got] = (struct served){.service = served[fd].service};
-		setsockopt(got, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		epoll_set(ep, EPOLL_CTL_ADD, got, EPOLLIN);
-	}
-}
-
-/* False when the connection is over. */
-static bool serve_input(int fd)
-{
-	struct served *s = &served[fd];
-	static char buf[16 * BLOCK_BYTES];
-	/* MSG_TRUNC: the kernel drops the bytes without copying them */
-	ssize_t n = recv(fd, buf, sizeof(buf), s->service == SINK ? MSG_TRUNC : 0);
-
-	if (n < 0)
-		return errno == EAGAIN;
-	if (n == 0) {
-		if (s->service == SINK)
-			(void)!send(fd, &s->bytes, sizeof(s->bytes), MSG_NOSIGNAL);
-		return false;
-	}
-	s->bytes += (uint64_t)n;
-	if (s->service == SINK)
-		return true;
-	if (send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
-		return false;
-	return s->service == ECHO || s->bytes < SHORT_BYTES;
-}
-
-static _Noreturn void serve(int port)
-{
-	int ep = epoll_create1(EPOLL_CLOEXEC), one = 1;
-	struct epoll_event evs[256];
-
-	for (int i = 0; i < SERVICES; i++) {
-		struct sockaddr_in at = {.sin_family = AF_INET,
-					 .sin_port = htons((uint16_t)(port + i))};
-		int fd = new_socket(SOCK_NONBLOCK);
-
-		must(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0, "reuse");
-		must(bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0, "bind");
-		must(listen(fd, 4096) == 0, "listen");
-		served[fd] = (struct served){.service = (enum service)i, .listening = true};
-		epoll_set(ep, EPOLL_CTL_ADD, fd, EPOLLIN);
-	}
-	printf("serving\n");
-	fflush(stdout);
-	for (;;) {
-		int n = epoll_wait(ep, evs, 256, -1);
-
-		for (int i = 0; i < n; i++) {
-			int fd = evs[i].data.fd;
-
-			if (served[fd].listening)
-				accept_all(ep, fd);
-			else if (!serve_input(fd))
-				close(fd);
-		}
-	}
 }
 
 /* ---- bulk ---- */
@@ -596,7 +519,7 @@ static int hold(int count)
 static int usage(void)
 {
 	fprintf(stderr,
-		"usage: loadgen serve PORT | bulk HOST PORT STREAMS SECONDS | trip HOST PORT CONNS SECONDS RATE\n"
+		"usage: loadgen bulk HOST PORT STREAMS SECONDS | trip HOST PORT CONNS SECONDS RATE\n"
 		"       | conns HOST PORT PARALLEL SECONDS | cold HOST PORT PARALLEL SOURCE COUNT"
 		" | hold HOST PORT COUNT\n");
 	return 2;
@@ -615,8 +538,6 @@ int main(int argc, char **argv)
 	watch_list(getenv("LOADGEN_WATCH"));
 	samples = malloc(SAMPLES_MAX * sizeof(*samples));
 	must(samples != NULL, "memory");
-	if (argc == 3 && !strcmp(mode, "serve"))
-		serve(atoi(argv[2]));
 	if (argc < 5)
 		return usage();
 	set_target(argv[2], argv[3]);
