@@ -2,6 +2,7 @@
 #include "ztunnel/admin.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "shared/base/err.h"
 #include "shared/obs/log.h"
@@ -56,6 +57,30 @@ static bool decode(struct str in, char *out, size_t cap)
 	return true;
 }
 
+static bool is_level(struct str s)
+{
+	static const char *const names[] = {"off", "error", "warn", "info", "debug", "trace"};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (s.n == strlen(names[i]) && strncasecmp(s.p, names[i], s.n) == 0)
+			return true;
+	return false;
+}
+
+/* RUST_LOG takes a bare word for a target; here it can only be a mistyped level. */
+static bool levels_are_valid(const char *levels)
+{
+	for (const char *p = levels; *p; p += *p == ',') {
+		size_t n = strcspn(p, ",");
+		const char *eq = memchr(p, '=', n);
+		struct str level = eq ? (struct str){eq + 1, (size_t)(p + n - eq - 1)}
+				      : (struct str){p, n};
+		if (!is_level(level) || eq == p)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
 static void logging(struct app *app, struct http_exchange *x, const struct http_request *r)
 {
 	char level[LEVEL_MAX] = "", text[TEXT_MAX];
@@ -73,7 +98,8 @@ static void logging(struct app *app, struct http_exchange *x, const struct http_
 		return;
 	}
 	bool fits = decode(given, level, sizeof(level));
-	if (!fits || ((given.p || reset) && log_filter_set(str_of(level), reset))) {
+	bool valid = fits && levels_are_valid(level) && (*level || !given.p);
+	if (!valid || ((given.p || reset) && log_filter_set(str_of(level), reset))) {
 		sbuf_printf(&sb, "Invalid level provided: " STR_FMT "\n%s", STR_ARG(given),
 			    logging_help);
 		http_respond(x, &(struct http_response){.status = 400,

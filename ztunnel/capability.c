@@ -23,12 +23,12 @@ int capability_check(const struct config *c, char error[CAPABILITY_ERROR_MAX])
 	uint32_t mark = c->packet_mark ? c->packet_mark : 1337;
 	int rc = socket_netns_init();
 	if (rc && c->mode == CONFIG_SHARED)
-		return missing(rc, error, "entering a network namespace", "SYS_ADMIN");
+		return missing(rc, error, "entering a network namespace", "CAP_SYS_ADMIN");
 	if (c->mode == CONFIG_DEDICATED && !c->packet_mark)
 		return 0;
 	int fd = socket_open(NULL, AF_INET, SOCK_STREAM, mark);
 	if (fd < 0)
-		return missing(fd, error, "setting SO_MARK on a socket", "NET_ADMIN or NET_RAW");
+		return missing(fd, error, "setting SO_MARK on a socket", "CAP_NET_ADMIN");
 	close(fd);
 	return 0;
 }

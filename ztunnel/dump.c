@@ -222,7 +222,8 @@ static void finish(struct dump_job *job)
 	cJSON_AddItemToObject(dump, "config", dump_config(app->config));
 	add_state(app, dump);
 	cJSON_AddItemToObject(dump, "version", dump_version(app));
-	cJSON_AddItemToObject(dump, "workloadState", workload_state(job));
+	if (app->config->mode == CONFIG_SHARED)
+		cJSON_AddItemToObject(dump, "workloadState", workload_state(job));
 	sort_keys(dump);
 	char *text = cJSON_Print(dump);
 	cJSON_Delete(dump);

@@ -151,7 +151,7 @@ static int listen_all(struct pod *pod, const struct netns *ns, char error[POD_ER
 			    port != POD_SOCKS5 && !pl->transparent) {
 				snprintf(
 					error, POD_ERROR_MAX,
-					"port %u: IP_TRANSPARENT refused (needs NET_ADMIN), and ENABLE_ORIG_SRC=true",
+					"port %u: IP_TRANSPARENT refused (missing capability: CAP_NET_ADMIN), and ENABLE_ORIG_SRC=true",
 					port_numbers[port]);
 				return -EPERM;
 			}
