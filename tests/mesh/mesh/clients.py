@@ -1,5 +1,6 @@
 """A TCP client inside a pod, with exact ends: half close, FIN, RST."""
 
+import errno
 import socket
 import struct
 import time
@@ -12,17 +13,27 @@ def family_of(host):
 
 
 class Client:
-    def __init__(self, ns, host, port, timeout=8, source=None):
+    """Its port is one that no connection of this namespace had before: redirection would else change it in the log."""
+
+    def __init__(self, ns, host, port, timeout=8):
         self.sock = ns.socket(family_of(host))
         self.sock.settimeout(timeout)
         try:
-            if source:
-                self.sock.bind(source)
+            self._bind(ns)
             self.sock.connect((host, port))
         except BaseException:
             self.sock.close()
             raise
         self.address = self.sock.getsockname()[:2]
+
+    def _bind(self, ns):
+        while True:
+            try:
+                self.sock.bind(("", next(ns.ports)))
+                return
+            except OSError as err:
+                if err.errno != errno.EADDRINUSE:
+                    raise
 
     def __enter__(self):
         return self

@@ -6,6 +6,7 @@ Every name holds the pid of its maker (gz<pid>-<name>), so that a later run know
 import atexit
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import shutil
@@ -42,6 +43,8 @@ class Namespace:
         self.sysctl("net/ipv6/conf/all/accept_dad", 0)
         self.sysctl("net/ipv6/conf/default/accept_dad", 0)
         self.sysctl("net/ipv6/conf/default/accept_ra", 0)
+        self.sysctl("net/ipv4/ip_local_port_range", "20000 31999")
+        self.ports = itertools.count(32768)
         self.batch("link set lo up")
 
     def __str__(self):
