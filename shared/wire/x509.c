@@ -49,6 +49,13 @@ static int copy_serial(const byte *serial, int len, struct x509 *x)
 	return 0;
 }
 
+/* Built as we build it, wolfSSL puts each name before those it has read. */
+#if defined(OPENSSL_EXTRA) && !defined(WOLFSSL_ALT_NAMES_NO_REV)
+static const bool names_reversed = false;
+#else
+static const bool names_reversed = true;
+#endif
+
 static int copy_uris(const DNS_entry *name, struct x509 *x)
 {
 	for (; name; name = name->next) {
@@ -61,6 +68,11 @@ static int copy_uris(const DNS_entry *name, struct x509 *x)
 			return ERR_NOMEM;
 		memcpy(copy, name->name, (size_t)name->len);
 		x->uri[x->uris++] = (struct str){copy, (size_t)name->len};
+	}
+	for (size_t i = 0; names_reversed && i < x->uris / 2; i++) {
+		struct str first = x->uri[i];
+		x->uri[i] = x->uri[x->uris - 1 - i];
+		x->uri[x->uris - 1 - i] = first;
 	}
 	return 0;
 }
@@ -162,6 +174,25 @@ static const char *find(struct str in, const char *what)
 	return in.n > 0 ? memmem(in.p, in.n, what, strlen(what)) : NULL;
 }
 
+static int decode_block(const char *block, size_t len, int type, struct str *der)
+{
+	DerBuffer *d = NULL;
+	uint8_t *copy = NULL;
+	int err = wc_PemToDer((const byte *)block, (long)len, type, &d, NULL, NULL, NULL);
+
+	if (err == 0 && d->length > 0)
+		copy = malloc(d->length);
+	if (copy) {
+		memcpy(copy, d->buffer, d->length);
+		*der = (struct str){(const char *)copy, d->length};
+	}
+	bool empty = err == 0 && d->length == 0;
+	wc_FreeDer(&d);
+	if (copy)
+		return 0;
+	return (err == 0 && !empty) || err == MEMORY_E ? ERR_NOMEM : ERR_SYNTAX;
+}
+
 int x509_pem_next(struct str *pem, enum x509_block kind, struct str *der)
 {
 	static const char *const begin[] = {"-----BEGIN CERTIFICATE-----",
@@ -182,21 +213,14 @@ int x509_pem_next(struct str *pem, enum x509_block kind, struct str *der)
 		return ERR_TOO_LARGE;
 	/* The decoder wants an end of line behind the footer. */
 	char *block = malloc(len + 2);
-	uint8_t *bytes = malloc(len);
-	if (!block || !bytes) {
-		free(block);
-		free(bytes);
+	if (!block)
 		return ERR_NOMEM;
-	}
 	memcpy(block, from, len);
 	memcpy(block + len, "\n", 2);
-	int n = wc_CertPemToDer((const byte *)block, (int)len + 1, bytes, (int)len, type[kind]);
+	int rc = decode_block(block, len + 1, type[kind], der);
 	free(block);
-	if (n <= 0) {
-		free(bytes);
-		return n == MEMORY_E ? ERR_NOMEM : ERR_SYNTAX;
-	}
-	*der = (struct str){(const char *)bytes, (size_t)n};
+	if (rc != 0)
+		return rc;
 	*pem = (struct str){to, pem->n - (size_t)(to - pem->p)};
 	return 0;
 }
