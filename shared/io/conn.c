@@ -423,13 +423,19 @@ void io_starved(struct conn *c)
 		list_add_tail(&io->starved, &c->ready);
 }
 
-/* Told only after what was received before it is read: the kernel keeps that for us. */
+/*
+ * The error is told only after what was received before it is read: the kernel keeps that for us. Until then the
+ * endpoint swallows what it is given, so that a user whose reading waits for its sending does not stand still.
+ */
 static void send_failed(struct conn *c, int error)
 {
 	c->tx_error = error;
 	bufq_fini(&c->tx);
+	c->ep.tx_pending = 0;
+	c->ep.tx_broken = true;
 	if (c->ep.eof)
 		fail(c, error);
+	endpoint_notify(&c->ep);
 }
 
 void io_sent(struct conn *c, int res)
