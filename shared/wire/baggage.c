@@ -72,10 +72,10 @@ int baggage_parse(struct str value, struct baggage *b)
 		struct str pair = text_trim(text_split(&value, ','));
 		if (!memchr(pair.p, '=', pair.n))
 			continue;
-		struct str *field = field_of(b, text_split(&pair, '='));
+		struct str *field = field_of(b, text_trim(text_split(&pair, '=')));
 		/* A second '=' ends the value: so does the original. */
 		if (field)
-			*field = text_split(&pair, '=');
+			*field = text_trim(text_split(&pair, '='));
 	}
 	return 0;
 }

@@ -91,6 +91,7 @@ static void odd_values(void **state)
 		{" service.name=a ,x=y", "a"},
 		{"service.name=a,service.name=b", "b"},
 		{"service.name=a,service.name=", ""},
+		{"service.name = a = b", "a"},
 		{"SERVICE.NAME=a", ""},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
