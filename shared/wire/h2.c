@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP/2 session: nghttp2's callbacks record here; h2_recv() and h2_pull() drive. Streams are in h2_stream.c. */
+/*
+ * The HTTP/2 session: nghttp2's callbacks record here; h2_recv() and h2_pull() drive. What it says is laid
+ * down in h2_pull.c, streams are in h2_stream.c.
+ */
 #include <stdlib.h>
 
 #include "h2_private.h"
 #include "shared/base/err.h"
-
-enum {
-	H2_FRAME_HEAD_BYTES = 9,
-	H2_RECORD_PAYLOAD = TLS_RECORD_MAX - H2_FRAME_HEAD_BYTES,
-	H2_WORTH_BYTES = 1024
-};
 
 /* Takes one token; false when the bucket of `burst` tokens, filled at `per_s`, is empty. */
 static bool bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t per_s, uint32_t burst)
@@ -158,11 +155,12 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
 	struct h2 *h2 = user;
 	struct h2_stream *s = stream_by_id(h2, id);
 
-	(void)ng;
 	(void)flags;
+	/* of a stream that is being refused: nobody else returns the window */
 	if (!s)
-		return 0;
-	return h2_stream_data(s, data, (uint32_t)len) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+		return nghttp2_session_consume(ng, id, len) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	h2_stream_data(s, data, (uint32_t)len);
+	return 0;
 }
 
 static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t error_code, void *user)
@@ -187,56 +185,6 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *user
 	return 0;
 }
 
-/* One DATA frame is one record where that is possible: what is left of the current one, or a whole new one. */
-static nghttp2_ssize on_read_length(nghttp2_session *ng, uint8_t frame_type, int32_t id,
-				    int32_t session_window, int32_t stream_window,
-				    uint32_t frame_max, void *user)
-{
-	struct h2 *h2 = user;
-	uint32_t left = record_left(h2->writer);
-	int64_t n = left >= H2_FRAME_HEAD_BYTES + H2_WORTH_BYTES ? left - H2_FRAME_HEAD_BYTES
-								 : H2_RECORD_PAYLOAD;
-
-	(void)ng;
-	(void)frame_type;
-	(void)id;
-	n = MIN(n, (int64_t)frame_max);
-	n = MIN(n, (int64_t)session_window);
-	n = MIN(n, (int64_t)stream_window);
-	return (nghttp2_ssize)MAX(n, (int64_t)1);
-}
-
-static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *framehd,
-			size_t len, nghttp2_data_source *source, void *user)
-{
-	struct h2 *h2 = user;
-	struct h2_stream *s = source->ptr;
-	struct record_writer *w = h2->writer;
-	int err = 0;
-
-	(void)ng;
-	(void)frame;
-	if (record_left(w) < H2_FRAME_HEAD_BYTES + MIN(len, (size_t)H2_WORTH_BYTES))
-		err = record_seal(w);
-	if (!err)
-		err = record_put(w, framehd, H2_FRAME_HEAD_BYTES);
-	if (!err)
-		err = record_put_q(w, &s->tx, (uint32_t)len);
-	if (err) {
-		h2->writing_failed = true;
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	}
-	s->turn_bytes += (uint32_t)len;
-	h2->unsent -= (uint32_t)len;
-	s->ep.tx_pending = s->tx.bytes;
-	if (s->tx.bytes == 0) {
-		list_del(&s->pending);
-		if (!s->user_closed)
-			endpoint_notify(&s->ep);
-	}
-	return 0;
-}
-
 static int make_session(struct h2 *h2)
 {
 	nghttp2_session_callbacks *cb;
@@ -255,8 +203,8 @@ static int make_session(struct h2 *h2)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
-	nghttp2_session_callbacks_set_data_source_read_length_callback2(cb, on_read_length);
-	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+	nghttp2_session_callbacks_set_data_source_read_length_callback2(cb, h2_on_read_length);
+	nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
 	nghttp2_option_set_no_auto_window_update(opt, 1);
 	nghttp2_option_set_no_closed_streams(opt, 1);
 	/* before the peer's SETTINGS arrive (contract 5.3) */
@@ -330,9 +278,6 @@ static void orphan(struct h2 *h2, struct list *streams, int reason)
 		struct h2_stream *s = list_entry(node, struct h2_stream, link);
 
 		(void)nghttp2_session_set_stream_user_data(h2->ng, s->id, NULL);
-		/* a request head that is incomplete, or that nobody took, has no user */
-		if (streams == &h2->requests || (h2->config.server && !s->head_done))
-			s->user_closed = true;
 		if (!s->ep.error)
 			s->ep.error = reason;
 		h2_stream_gone(s, NGHTTP2_INTERNAL_ERROR);
@@ -392,6 +337,7 @@ struct h2_stream *h2_next_request(struct h2 *h2)
 	s = list_first(&h2->requests, struct h2_stream, link);
 	list_del(&s->link);
 	list_add_tail(&h2->streams, &s->link);
+	s->taken = true;
 	return s;
 }
 
@@ -402,59 +348,7 @@ bool h2_request_waits(const struct h2 *h2)
 
 bool h2_wants_pull(const struct h2 *h2)
 {
-	return nghttp2_session_want_write(h2->ng);
-}
-
-/* Lets streams that spoke their share speak again. Returns whether there were any. */
-static bool resume_yielded(struct h2 *h2)
-{
-	bool any = false;
-
-	list_for_each(node, &h2->pending) {
-		struct h2_stream *s = container_of(node, struct h2_stream, pending);
-
-		s->turn_bytes = 0;
-		if (!s->yielded)
-			continue;
-		any = true;
-		s->yielded = s->deferred = false;
-		(void)nghttp2_session_resume_data(h2->ng, s->id);
-	}
-	return any;
-}
-
-/* What the windows hold back must not pin receive slots; failing is only dearer. */
-static void unpin_pending(struct h2 *h2)
-{
-	list_for_each(node, &h2->pending)
-		ignore_result(bufq_unpin(&container_of(node, struct h2_stream, pending)->tx,
-					 h2->pool, 0));
-}
-
-int h2_pull(struct h2 *h2, struct record_writer *w)
-{
-	int err = 0;
-
-	h2->writer = w;
-	while (!record_full(w)) {
-		const uint8_t *bytes;
-		nghttp2_ssize n = nghttp2_session_mem_send2(h2->ng, &bytes);
-
-		if (n < 0) {
-			err = h2->writing_failed || n == NGHTTP2_ERR_NOMEM ? ERR_NOMEM
-									   : ERR_H2_PROTOCOL;
-			break;
-		}
-		if (n == 0 && !resume_yielded(h2))
-			break;
-		err = record_put(w, bytes, (size_t)n);
-		if (err)
-			break;
-	}
-	(void)resume_yielded(h2);
-	unpin_pending(h2);
-	h2->writer = NULL;
-	return err;
+	return h2->rest_len > 0 || nghttp2_session_want_write(h2->ng);
 }
 
 static nghttp2_nv nv_of(const struct header *h)
@@ -488,11 +382,11 @@ int h2_open(struct h2 *h2, const struct header *head, size_t n, struct h2_stream
 	body.source.ptr = s;
 	id = nghttp2_submit_request2(h2->ng, NULL, v, nv_all(head, n, v), &body, s);
 	if (id < 0) {
-		s->user_closed = true;
 		h2_stream_gone(s, NGHTTP2_INTERNAL_ERROR);
 		return id == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : ERR_H2_GOAWAY;
 	}
 	s->id = id;
+	s->taken = true;
 	h2_wake(h2);
 	*out = s;
 	return 0;
@@ -527,7 +421,7 @@ uint32_t h2_peer_streams_max(const struct h2 *h2)
 
 bool h2_finished(const struct h2 *h2)
 {
-	return !nghttp2_session_want_read(h2->ng) && !nghttp2_session_want_write(h2->ng);
+	return !nghttp2_session_want_read(h2->ng) && !h2_wants_pull(h2);
 }
 
 bool h2_ready(const struct h2 *h2)

@@ -63,6 +63,7 @@ struct h2_stream {
 	bool user_closed;     /* the user gave it back; freed when nghttp2 forgets it too */
 	bool local_done;      /* END_STREAM was sent */
 	bool answered;	      /* server: the response head was submitted */
+	bool taken;	      /* given to a user; before that it is the session's alone */
 	uint32_t turn_bytes;  /* laid down in this pull */
 	void *owner;	      /* the user's */
 };
@@ -86,8 +87,14 @@ struct h2_stream *h2_next_request(struct h2 *h2);
 bool h2_request_waits(const struct h2 *h2);
 /* Whether h2_pull() would have something to say. */
 bool h2_wants_pull(const struct h2 *h2);
-/* Lays frames into w until there are no more or w is full (record_full). 0 or a fatal error. */
+/*
+ * Lays frames into w until there are no more, w is full (record_full), or there is no buffer for more: then h2_starved(),
+ * and the caller pulls again later. 0 or a fatal error.
+ */
 int must_check h2_pull(struct h2 *h2, struct record_writer *w);
+bool h2_starved(const struct h2 *h2);
+/* The transport takes nothing now: what waits to be sent lets go of receive slots and of blocks it only sits in. */
+void h2_unpin(struct h2 *h2);
 
 /*
  * Client: opens a stream with that request head (pseudo headers first). The stream counts against h2_streams(). 0,

@@ -146,28 +146,33 @@ static void conn_credit(struct h2 *h2, uint32_t n)
 	h2->conn_drained_since_ns = h2->now_ns;
 }
 
-int h2_stream_data(struct h2_stream *s, const uint8_t *bytes, uint32_t len)
+void h2_stream_data(struct h2_stream *s, const uint8_t *bytes, uint32_t len)
 {
 	struct h2 *h2 = s->h2;
 	int err;
 
-	if (s->user_closed) {
+	if (s->user_closed || s->ep.error) {
 		conn_credit(h2, len);
 		(void)nghttp2_session_consume_stream(h2->ng, s->id, len);
-		return 0;
+		return;
 	}
 	/* what nobody takes yet must not pin a receive slot */
 	if (s->ep.user && s->ep.open)
 		err = bufq_push(&s->ep.rx, h2->in, (uint32_t)(bytes - h2->in->data), len);
 	else
 		err = bufq_copy(&s->ep.rx, h2->pool, bytes, len);
-	if (err)
-		return err;
+	if (err) {
+		/* this stream ends, the others of the session do not */
+		s->ep.error = err;
+		(void)nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, s->id, err_h2(err));
+		conn_credit(h2, len);
+		endpoint_notify(&s->ep);
+		return;
+	}
 	s->uncredited += len;
 	h2->buffered += len;
 	conn_credit(h2, len);
 	endpoint_notify(&s->ep);
-	return 0;
 }
 
 static void stream_grow(struct h2_stream *s, uint32_t n)
@@ -319,7 +324,9 @@ void h2_stream_gone(struct h2_stream *s, uint32_t error_code)
 	s->h2->stream_count--;
 	list_del(&s->link);
 	drop_tx(s);
-	if (s->user_closed) {
+	/* a request whose head was bad or incomplete, or that nobody took, has no user */
+	if (s->user_closed || !s->taken) {
+		uncharge(s, s->uncredited);
 		stream_free(s);
 		return;
 	}

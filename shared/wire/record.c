@@ -22,25 +22,40 @@ void record_begin(struct record_writer *w, struct tls *tls, struct bufpool *pool
 	*w = (struct record_writer){.tls = tls, .pool = pool, .out = out, .expect = expect};
 }
 
-uint32_t record_left(const struct record_writer *w)
+/* Plaintext bytes that fit in the buffer when a record's plaintext begins at `start` there. */
+static uint32_t fits(const struct record_writer *w, uint32_t start)
 {
-	uint32_t in_record, in_buf;
+	uint32_t taken = start + tail_bytes(w);
 
-	if (!w->buf)
-		return TLS_RECORD_MAX;
-	in_record = TLS_RECORD_MAX - w->len;
-	in_buf = w->buf->cap - tail_bytes(w) - (w->start + w->len);
-	return MIN(in_record, in_buf);
+	return taken < w->buf->cap ? w->buf->cap - taken : 0;
 }
 
-static int take_buffer(struct record_writer *w)
+/* Whether the next byte begins a new buffer. */
+static bool used_up(const struct record_writer *w)
 {
+	return !w->buf || (w->len == 0 && fits(w, w->start) < RECORD_WORTH_BYTES);
+}
+
+uint32_t record_left(const struct record_writer *w)
+{
+	if (used_up(w))
+		return TLS_RECORD_MAX;
+	return MIN(TLS_RECORD_MAX - w->len, fits(w, w->start + w->len));
+}
+
+/* A fresh buffer that holds `least` bytes, better all that is expected. */
+static int take_buffer(struct record_writer *w, uint32_t least)
+{
+	uint32_t room = head_bytes(w) + TLS_ROOM_HEAD + TLS_ROOM_TAIL;
 	struct buf *b = NULL;
 
-	if (w->expect + head_bytes(w) + TLS_ROOM_HEAD + TLS_ROOM_TAIL <= BUF_SLOT_BYTES)
+	if (MAX(w->expect, least) + room <= BUF_SLOT_BYTES)
 		b = bufpool_slot(w->pool);
 	if (!b)
 		b = bufpool_slab(w->pool);
+	/* a slab is not to be had: go on in small pieces */
+	if (!b && least + room <= BUF_SLOT_BYTES)
+		b = bufpool_slot(w->pool);
 	if (!b)
 		return ERR_NOMEM;
 	if (w->buf)
@@ -76,21 +91,33 @@ int record_seal(struct record_writer *w)
 	return 0;
 }
 
-/* Makes room for at least one byte in the current record. */
-static int make_room(struct record_writer *w)
+int record_room(struct record_writer *w, uint32_t n)
 {
 	int err;
 
-	if (w->buf && w->len > 0) {
-		if (record_left(w) > 0)
+	if (!used_up(w)) {
+		uint32_t next = w->start + w->len + tail_bytes(w) + head_bytes(w);
+
+		/* what this record cannot take, one more behind it can */
+		if (record_left(w) >= n || fits(w, next) >= n + RECORD_WORTH_BYTES)
 			return 0;
 		err = record_seal(w);
 		if (err)
 			return err;
 	}
-	if (w->buf && w->start + tail_bytes(w) + RECORD_WORTH_BYTES <= w->buf->cap)
-		return 0;
-	return take_buffer(w);
+	return take_buffer(w, n);
+}
+
+/* Makes room for at least one byte in the current record. */
+static int make_room(struct record_writer *w)
+{
+	if (w->buf && w->len > 0 && record_left(w) == 0) {
+		int err = record_seal(w);
+
+		if (err)
+			return err;
+	}
+	return used_up(w) ? take_buffer(w, 1) : 0;
 }
 
 int record_put(struct record_writer *w, const void *bytes, size_t n)

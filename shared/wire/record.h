@@ -23,12 +23,17 @@ struct record_writer {
 
 void record_begin(struct record_writer *w, struct tls *tls, struct bufpool *pool, struct bufq *out,
 		  uint32_t expect);
-/* Plaintext bytes that still fit in the current record. */
+/* Plaintext bytes that still fit in the current record; a whole one's when the next byte begins a new buffer. */
 uint32_t record_left(const struct record_writer *w);
 static inline bool record_full(const struct record_writer *w)
 {
 	return w->total >= RECORD_TURN_BYTES;
 }
+/*
+ * Makes sure that the next n <= TLS_RECORD_MAX bytes find room. 0; ERR_NOMEM: no buffer is to be had now, and nothing is
+ * lost; or the sealing error.
+ */
+int must_check record_room(struct record_writer *w, uint32_t n);
 /* Appends bytes, beginning new records as needed. 0, ERR_NOMEM or the sealing error. */
 int must_check record_put(struct record_writer *w, const void *bytes, size_t n);
 /* The same for n bytes from the front of q, which are popped. n <= q->bytes. */
