@@ -10,7 +10,7 @@
 #include "shared/wire/tls.h"
 #include "shared/wire/tls_ctx.h"
 
-enum { LINK_MAGIC = 0x6c696e6b, LINK_CONTROL_BYTES = 512 };
+enum { LINK_MAGIC = 0x6c696e6b, LINK_CONTROL_BYTES = 512, LINK_STARVED_MS = 10 };
 
 static void notify(struct link *l)
 {
@@ -38,6 +38,7 @@ static void die(struct link *l, int reason, bool say)
 		snprintf(l->error_text, sizeof(l->error_text), "%s", err_text(reason));
 	l->state = LINK_DEAD;
 	timer_disarm(&l->w->timers, &l->timer);
+	timer_disarm(&l->w->timers, &l->retry);
 	task_cancel(&l->run);
 	task_cancel(&l->flush);
 	if (l->h2) {
@@ -214,8 +215,12 @@ static void flush(struct task *task)
 	int err, bad;
 
 	/* one turn's output is in flight: what waits goes with the next, when the transport says it is done */
-	if (!l->h2 || l->net->tx_pending)
+	if (!l->h2)
 		return;
+	if (l->net->tx_pending) {
+		h2_unpin(l->h2);
+		return;
+	}
 	record_begin(&w, l->tls, l->w->bufs, &out, h2_unsent(l->h2) + LINK_CONTROL_BYTES);
 	err = h2_pull(l->h2, &w);
 	bad = record_end(&w);
@@ -224,6 +229,8 @@ static void flush(struct task *task)
 		fail(l, err ? err : bad, NULL, false);
 		return;
 	}
+	if (h2_starved(l->h2))
+		timer_arm(&l->w->timers, &l->retry, LINK_STARVED_MS);
 	if (h2_finished(l->h2)) {
 		die(l, l->state == LINK_DRAINING ? 0 : ERR_CLOSED, true);
 		return;
@@ -275,6 +282,7 @@ static struct link *make(struct worker *w, struct endpoint *net, struct tls *tls
 	task_init(&l->flush, flush);
 	task_init(&l->tick, tick);
 	timer_init(&l->timer, &l->tick);
+	timer_init(&l->retry, &l->flush);
 	endpoint_attach(net, &w->run, &l->run);
 	return l;
 }

@@ -39,7 +39,7 @@ struct link {
 	struct tls *tls;
 	struct h2 *h2; /* NULL before the handshake is done and after death */
 	struct task run, flush, tick;
-	struct timer timer;
+	struct timer timer, retry;
 	struct taskq *user_queue;
 	struct task *user;
 	struct link_config config;

@@ -11,7 +11,10 @@
 #include "shared/io/worker.h"
 #include "shared/wire/tls_ctx.h"
 
-enum { TUNNEL_BUCKETS = 256 };
+enum {
+	TUNNEL_BUCKETS = 256,
+	TUNNEL_MOVES_MAX = 3, /* a peer that opens and goes away at once is not asked for ever */
+};
 
 struct tunnel {
 	struct list bucket; /* pooled: may be found */
@@ -118,34 +121,50 @@ static void report(struct tunnel *t, int error)
 				  l->established_ns ? l->established_ns - l->opened_ns : 0, error);
 }
 
-static void ask_again(struct tunnel *t, struct tunnel_request *r);
+static void ask_again(struct tunnel *t, struct tunnel_request *r, uint8_t moves);
+
+/* Those who wait get the link, or its error, or wait for another one. */
+static void answer_all(struct tunnel *t)
+{
+	bool dead = t->link->state == LINK_DEAD;
+	int error = t->link->error ? t->link->error : ERR_CLOSED;
+	bool useful = false;
+
+	if (list_empty(&t->waiting))
+		return;
+	report(t, dead ? error : 0);
+	if (error == ERR_CONNECT_TIMEOUT)
+		error = ERR_HBONE_TIMEOUT;
+	list_for_each_safe(node, tmp, &t->waiting) {
+		struct tunnel_request *r = list_entry(node, struct tunnel_request, link);
+
+		if (dead) {
+			answer(t, r, error);
+		} else if (t->link->state == LINK_OPEN && room(t) > 0) {
+			answer(t, r, 0);
+			useful = true;
+		} else if (useful || r->moves < TUNNEL_MOVES_MAX) {
+			ask_again(t, r, useful ? r->moves : r->moves + 1);
+		} else {
+			answer(t, r, ERR_H2_GOAWAY);
+		}
+	}
+}
 
 /* The link became usable, or died. */
 static void changed(struct task *task)
 {
 	struct tunnel *t = container_of(task, struct tunnel, task);
 	bool dead = t->link->state == LINK_DEAD;
-	int error = t->link->error ? t->link->error : ERR_CLOSED;
 
 	if (t->link->state < LINK_OPEN)
 		return;
 	if (dead || t->link->state == LINK_DRAINING)
 		unpool(t);
-	if (!list_empty(&t->waiting)) {
-		report(t, dead ? error : 0);
-		if (error == ERR_CONNECT_TIMEOUT)
-			error = ERR_HBONE_TIMEOUT;
-		list_for_each_safe(node, tmp, &t->waiting) {
-			struct tunnel_request *r = list_entry(node, struct tunnel_request, link);
-
-			if (dead)
-				answer(t, r, error);
-			else if (t->link->state == LINK_OPEN && room(t) > 0)
-				answer(t, r, 0);
-			else
-				ask_again(t, r);
-		}
-	}
+	/* whoever asked for it may have left: it is idle from its birth */
+	else if (!list_empty(&t->bucket) && !timer_armed(&t->unused))
+		timer_arm(&t->pool->w->timers, &t->unused, t->pool->config.unused_ms);
+	answer_all(t);
 	if (dead && t->reserved == 0)
 		tunnel_free(t);
 }
@@ -271,7 +290,7 @@ void tunnels_ask(struct tunnels *pool, const struct tunnel_target *k, struct tun
 }
 
 /* The tunnel it waited for is full: the request waits for another one of the same key. */
-static void ask_again(struct tunnel *t, struct tunnel_request *r)
+static void ask_again(struct tunnel *t, struct tunnel_request *r, uint8_t moves)
 {
 	struct tunnel_target k = {.scope = t->scope,
 				  .dst = t->dst,
@@ -282,6 +301,7 @@ static void ask_again(struct tunnel *t, struct tunnel_request *r)
 	memcpy(k.sans, t->sans, t->sans_count * sizeof(t->sans[0]));
 	list_del(&r->link);
 	tunnels_ask(t->pool, &k, r, r->done);
+	r->moves = moves;
 }
 
 static void unreserve(struct tunnel *t)
@@ -300,10 +320,14 @@ void tunnel_cancel(struct tunnel_request *r)
 	if (!t)
 		return;
 	r->tunnel = NULL;
-	if (!r->answered)
-		list_del(&r->link);
-	else
+	if (r->answered) {
 		unreserve(t);
+		return;
+	}
+	list_del(&r->link);
+	/* out of the pool, nobody else can come to want it */
+	if (list_empty(&t->waiting) && list_empty(&t->bucket) && t->reserved == 0)
+		link_drain(t->link);
 }
 
 int tunnel_open(struct tunnel_request *r, const struct header *head, size_t n,

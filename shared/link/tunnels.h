@@ -47,6 +47,7 @@ struct tunnel_request {
 	int error; /* 0: tunnel_open() may be called */
 	char error_text[192];
 	bool answered;
+	uint8_t moves; /* tunnels that opened and took nobody */
 };
 
 /* NULL: out of memory. */
