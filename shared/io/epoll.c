@@ -254,8 +254,11 @@ static void conn_event(struct epoll_io *e, struct conn *c, uint32_t events)
 
 static bool epoll_listen(struct io *io, struct listener *l)
 {
-	int err = control(of(io), EPOLL_CTL_ADD, l->fd, EPOLLIN | EPOLLET,
-			  io_tag(io, l->slot, IO_LISTENER));
+	int err = kernel_nonblock(l->fd);
+
+	if (!err)
+		err = control(of(io), EPOLL_CTL_ADD, l->fd, EPOLLIN | EPOLLET,
+			      io_tag(io, l->slot, IO_LISTENER));
 
 	/* It stays registered while paused; what came meanwhile is asked for. */
 	if (err && err != -EEXIST)

@@ -48,14 +48,21 @@ int kernel_family(int fd)
 	return family;
 }
 
+int kernel_nonblock(int fd)
+{
+	int on = 1;
+
+	return ioctl(fd, FIONBIO, &on) ? -errno : 0;
+}
+
 int kernel_connect(int fd, const struct addr *to)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = addr_to_sockaddr(to, kernel_family(fd), &sa);
-	int on = 1;
+	int err = kernel_nonblock(fd);
 
-	if (ioctl(fd, FIONBIO, &on))
-		return -errno;
+	if (err)
+		return err;
 	return connect(fd, (struct sockaddr *)&sa, len) ? -errno : 0;
 }
 

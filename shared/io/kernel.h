@@ -16,6 +16,7 @@ struct timespec kernel_timespec(uint64_t ns);
 int kernel_millis(uint64_t ns);
 /* Any thread. */
 void kernel_wake(int event_fd);
+int kernel_nonblock(int fd);
 /* Does not block: 0, -EINPROGRESS or another error. */
 int kernel_connect(int fd, const struct addr *to);
 /* SO_ERROR, which this clears. */

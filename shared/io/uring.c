@@ -276,7 +276,8 @@ static void accept_done(struct uring *u, struct listener *l, const struct io_uri
 {
 	bool ended = !(cqe->flags & IORING_CQE_F_MORE);
 
-	if (cqe->res == -EINVAL && u->multishot_accept) {
+	u->accept_works |= cqe->res >= 0;
+	if (cqe->res == -EINVAL && u->multishot_accept && !u->accept_works) {
 		log_info(&scope, "io_uring: no multishot accept, using poll and accept");
 		u->multishot_accept = false;
 	} else if (cqe->res != -ECANCELED) {

@@ -39,8 +39,10 @@ struct uring {
 	struct uring_msg *msgs_free, *msgs_used;
 	uint32_t msgs_kept;
 	int wake_fd;
-	bool enabled, wake_armed, multishot_accept;
-	struct bufring bufs; /* last: it is large and mostly untouched */
+	bool enabled, wake_armed;
+	bool multishot_accept,
+		accept_works; /* the second: it did, so an error is not for want of it */
+	struct bufring bufs;  /* last: it is large and mostly untouched */
 };
 
 /* An entry with its tag set, submitting what waits when the queue is full; NULL when the kernel takes nothing now. */

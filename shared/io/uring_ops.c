@@ -156,7 +156,8 @@ bool uring_listen(struct io *io, struct listener *l)
 {
 	struct uring *u = of(io);
 	enum uring_op op = u->multishot_accept ? URING_ACCEPT : URING_ACCEPT_POLL;
-	struct io_uring_sqe *sqe = uring_sqe(u, io_tag(io, l->slot, op));
+	struct io_uring_sqe *sqe = kernel_nonblock(l->fd) ? NULL
+							  : uring_sqe(u, io_tag(io, l->slot, op));
 
 	if (!sqe)
 		return false;
