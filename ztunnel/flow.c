@@ -52,6 +52,12 @@ static struct flow_meters *meters_new(const struct baggage *b)
 	return m;
 }
 
+/* What baggage said of one side: of the source on inbound, of the destination on double HBONE. */
+static const struct baggage *baggage_of(const struct flow *f, bool source)
+{
+	return f->meters->has_baggage && f->listed.inbound == source ? &f->meters->baggage : NULL;
+}
+
 static struct flow_parties parties(const struct flow *f)
 {
 	return (struct flow_parties){
@@ -60,7 +66,8 @@ static struct flow_parties parties(const struct flow *f)
 		.peer_identity = str_of(f->identity),
 		.source = f->source,
 		.destination = f->destination,
-		.source_baggage = f->meters->has_baggage ? &f->meters->baggage : NULL,
+		.source_baggage = baggage_of(f, true),
+		.destination_baggage = baggage_of(f, false),
 		.service = f->service,
 	};
 }
@@ -75,7 +82,8 @@ static void access_peer_from(struct access_peer *p, const struct workload *w,
 		p->cluster = rstr_str(w->cluster_id);
 		p->identity = rstr_str(w->identity);
 	} else if (b) {
-		p->workload = b->workload.n ? b->workload : b->service;
+		/* baggage names no pod, so the canonical service stands for it (contract 10) */
+		p->workload = b->service;
 		p->ns = b->namespace;
 		p->cluster = b->cluster;
 	}
@@ -92,8 +100,8 @@ static struct access_facts access_of(const struct flow *f)
 		.service = f->service ? rstr_str(f->service->hostname) : STR(""),
 	};
 
-	access_peer_from(&a.src, f->source, f->meters->has_baggage ? &f->meters->baggage : NULL);
-	access_peer_from(&a.dst, f->destination, NULL);
+	access_peer_from(&a.src, f->source, baggage_of(f, true));
+	access_peer_from(&a.dst, f->destination, baggage_of(f, false));
 	/* what TLS verified, not what the world says of the address */
 	if (f->listed.inbound)
 		a.src.identity = str_of(f->identity);
@@ -125,6 +133,7 @@ static void count_open(struct flow *f)
 	struct str labels[TRAFFIC_LABELS];
 	struct flow_parties p = parties(f);
 
+	f->counted = true;
 	flow_labels(&p, ERR_FLAG_NONE, labels);
 	metric_add_labels(shard, METRIC_TCP_OPENED, labels, TRAFFIC_LABELS, 1);
 	f->meters->received = series_get(shard, METRIC_TCP_RECEIVED, labels, TRAFFIC_LABELS);
@@ -164,10 +173,27 @@ int flow_open(struct flow *f, const struct flow_facts *facts)
 	if (facts->inbound && !facts->original_dst.ip.len)
 		f->listed.original_host = f->authority;
 	f->opened = true;
-	count_open(f);
+	if (facts->protocol != POD_FLOW_DOUBLE_HBONE)
+		count_open(f);
 	pod_flow_add(f->pw, &f->listed);
 	list_add_tail(&proxy_of(f->pw)->flows, &f->link);
 	log_opened(f);
+	return 0;
+}
+
+int flow_count(struct flow *f, const struct baggage *destination)
+{
+	struct flow_meters *m = destination ? meters_new(destination) : NULL;
+
+	if (destination && !m)
+		return ERR_NOMEM;
+	if (m) {
+		free(f->meters);
+		f->meters = m;
+		workload_put(f->destination);
+		f->destination = NULL;
+	}
+	count_open(f);
 	return 0;
 }
 
@@ -232,6 +258,8 @@ void flow_end(struct flow *f, int reason, const char *text)
 	task_cancel(&f->done);
 	list_del(&f->link);
 	pod_flow_del(&f->listed);
+	if (f->opened && !f->counted)
+		count_open(f);
 	if (f->opened)
 		count_end(f, reason, text);
 	free(f->meters);

@@ -50,13 +50,18 @@ struct flow {
 	char *authority, *identity;	       /* owned copies, or NULL */
 	uint64_t began_ns;
 	struct addr dst; /* log: dst.addr */
-	bool mtls, opened, relayed;
+	bool mtls, opened, counted, relayed;
 };
 
 /* Before the route is known: takes a reference to the pod. */
 void flow_init(struct flow *f, struct pod_worker *pw, void (*abort)(struct flow *, int));
-/* The route is decided: counted as opened and listed. 0, or ERR_NOMEM. */
+/* The route is decided: listed, and counted as opened unless it is double HBONE. 0, or ERR_NOMEM. */
 int must_check flow_open(struct flow *f, const struct flow_facts *facts);
+/*
+ * Double HBONE is counted as opened when both tunnels are up, with what the inner response said of the destination
+ * (contract section 9), or by flow_end(). 0, or ERR_NOMEM.
+ */
+int must_check flow_count(struct flow *f, const struct baggage *destination);
 /* Joins the two sides; `finished` runs when the relay has ended. */
 void flow_relay(struct flow *f, struct endpoint *a, struct endpoint *b,
 		void (*finished)(struct task *));

@@ -38,6 +38,7 @@ static void source_labels(const struct flow_parties *p, struct str v[TRAFFIC_LAB
 static void destination_labels(const struct flow_parties *p, struct str v[TRAFFIC_LABELS])
 {
 	const struct workload *w = p->destination;
+	const struct baggage *b = p->destination_baggage;
 
 	if (w) {
 		v[TRAFFIC_DESTINATION_WORKLOAD] = rstr_str(w->workload_name);
@@ -50,6 +51,15 @@ static void destination_labels(const struct flow_parties *p, struct str v[TRAFFI
 		v[TRAFFIC_DESTINATION_CLUSTER] = rstr_str(w->cluster_id);
 		v[TRAFFIC_DESTINATION_REGION] = rstr_str(w->region);
 		v[TRAFFIC_DESTINATION_ZONE] = rstr_str(w->zone);
+	} else if (b) {
+		v[TRAFFIC_DESTINATION_WORKLOAD] = v[TRAFFIC_DESTINATION_APP] = b->workload;
+		v[TRAFFIC_DESTINATION_CANONICAL_SERVICE] = b->service;
+		v[TRAFFIC_DESTINATION_CANONICAL_REVISION] = v[TRAFFIC_DESTINATION_VERSION] =
+			b->revision;
+		v[TRAFFIC_DESTINATION_WORKLOAD_NAMESPACE] = b->namespace;
+		v[TRAFFIC_DESTINATION_CLUSTER] = b->cluster;
+		v[TRAFFIC_DESTINATION_REGION] = b->region;
+		v[TRAFFIC_DESTINATION_ZONE] = b->zone;
 	}
 	if (p->service) {
 		v[TRAFFIC_DESTINATION_SERVICE] = rstr_str(p->service->hostname);

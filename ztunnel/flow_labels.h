@@ -13,10 +13,10 @@ struct workload;
 struct flow_parties {
 	bool inbound, mtls;
 	struct str peer_identity;      /* inbound: verified identity of the client; empty: none */
-	const struct workload *source; /* or NULL: then source_baggage */
-	const struct workload *destination;   /* or NULL */
-	const struct baggage *source_baggage; /* or NULL */
-	const struct service *service;	      /* or NULL */
+	const struct workload *source; /* or NULL: then its baggage */
+	const struct workload *destination;			    /* or NULL */
+	const struct baggage *source_baggage, *destination_baggage; /* or NULL */
+	const struct service *service;				    /* or NULL */
 };
 
 void flow_labels(const struct flow_parties *p, enum err_flag flag, struct str out[TRAFFIC_LABELS]);

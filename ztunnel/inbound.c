@@ -61,7 +61,7 @@ static void refuse(struct hbone_server *s, int reason, const char *text)
 {
 	flow_early_deny(s->pw, &s->peer, &s->local, true, reason, text);
 	if (s->conn)
-		s->conn->ep.ops->close(&s->conn->ep, reason);
+		s->conn->ep.ops->close(&s->conn->ep, s->conn->ep.error);
 	s->conn = NULL;
 	end(s);
 }

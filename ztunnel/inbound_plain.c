@@ -32,8 +32,9 @@ static void finish(struct plain *p, int reason)
 	if (!p->flow.opened)
 		flow_early_deny(pw, &p->src, &p->dst, true, reason, text);
 	relay_abort(&p->flow.relay, reason ? reason : ERR_CLOSED);
+	/* refused before a byte crossed: an end of file, as the original says it */
 	if (p->client)
-		p->client->ops->close(p->client, reason);
+		p->client->ops->close(p->client, p->client->error);
 	timer_disarm(&pw->aw->w->timers, &p->look);
 	task_cancel(&p->task);
 	flow_end(&p->flow, reason, text);

@@ -3,6 +3,7 @@
  * One CONNECT request to a pod (contract section 6.1): validate, find the target, authorize, connect to the application,
  * answer 200, relay.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <strings.h>
@@ -32,7 +33,11 @@ struct inbound {
 
 static void release(struct inbound *in, int reason)
 {
+	struct hbone_server *server = in->server;
+
 	task_cancel(&in->task);
+	if (!in->flow.opened && reason)
+		flow_early_deny(server->pw, &server->peer, &server->local, true, reason, in->text);
 	flow_end(&in->flow, reason, in->text);
 	inbound_plan_fini(&in->plan);
 	hbone_server_put(in->server);
@@ -195,7 +200,7 @@ static int open_flow(struct inbound *in, const struct hbone_request *req, struct
 {
 	struct hbone_server *server = in->server;
 	const struct app *app = in->flow.pw->aw->app;
-	bool from_gateway = req->forwarded_network.n &&
+	bool from_gateway = req->forwarded_network.p &&
 			    !same_network(req->forwarded_network, app->config->network);
 	struct workload *source = from_gateway ? NULL
 					       : world_workload_by_ip(app->world,
@@ -218,6 +223,17 @@ static int open_flow(struct inbound *in, const struct hbone_request *req, struct
 	};
 
 	return flow_open(&in->flow, &facts);
+}
+
+static void explain_mismatch(struct inbound *in, const struct hbone_request *req)
+{
+	char dst[ADDR_TEXT_MAX];
+
+	if (in->plan.error != ERR_DESTINATION_MISMATCH)
+		return;
+	if (asprintf(&in->text, "%s: %s != " STR_FMT, err_text(in->plan.error),
+		     ip_text(&in->server->local.ip, dst), STR_ARG(req->authority)) < 0)
+		in->text = NULL;
 }
 
 /* Everything that is decided from the head alone. */
@@ -247,6 +263,7 @@ static void begin(struct inbound *in, const struct hbone_request *req)
 	in->authority = req->target.addr;
 	resolve_inbound(app->world, &q, &in->plan);
 	if (in->plan.error) {
+		explain_mismatch(in, req);
 		reject(in, in->plan.status ? in->plan.status : 503, in->plan.error);
 		return;
 	}

@@ -88,8 +88,9 @@ static void finish(struct outbound *o, int reason, const char *text)
 
 	if (!o->flow.opened)
 		flow_early_deny(pw, &o->src, &o->dst, false, reason, text);
+	/* refused before a byte crossed: an end of file, as the original says it (contract section 4) */
 	if (o->client)
-		o->client->ops->close(o->client, reason);
+		o->client->ops->close(o->client, o->client->error);
 	if (o->inner)
 		o->inner->ep.ops->close(&o->inner->ep, reason);
 	if (o->inner_link)
@@ -209,7 +210,6 @@ static int answered(struct outbound *o, struct h2_stream *s)
 		return s->ep.error;
 	if (!s->head_done)
 		return s->ep.eof || s->ep.tx_broken ? ERR_H2_RESET : 1;
-	h2_stream_drop_head(s);
 	if (s->status == 200)
 		return 0;
 	snprintf(o->setup->text, sizeof(o->setup->text), "http status: %u%s", s->status,
@@ -221,11 +221,18 @@ static bool await_inner_response(struct outbound *o)
 {
 	int rc = answered(o, o->inner);
 	struct h2_stream *s = o->inner;
+	struct baggage far;
 
 	if (rc > 0)
 		return false;
 	if (rc < 0)
 		return refuse(o, rc, o->setup->text[0] ? o->setup->text : NULL);
+	far = baggage_from_headers(s->head->v, s->head->count);
+	rc = flow_count(&o->flow,
+			header_find(s->head->v, s->head->count, STR("baggage")) ? &far : NULL);
+	h2_stream_drop_head(s);
+	if (rc)
+		return refuse(o, rc, NULL);
 	o->inner = NULL;
 	return join(o, &s->ep);
 }
@@ -282,6 +289,7 @@ static bool await_response(struct outbound *o)
 		return false;
 	if (rc < 0)
 		return refuse(o, rc, o->setup->text[0] ? o->setup->text : NULL);
+	h2_stream_drop_head(s);
 	if (o->setup->plan.kind == OUTBOUND_DOUBLE_HBONE)
 		return start_inner_link(o);
 	o->outer = NULL;

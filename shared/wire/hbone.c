@@ -70,6 +70,9 @@ size_t hbone_connect_head(const struct hbone_connect *c, struct header out[HBONE
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (all[i].value.n > 0)
 			out[n++] = all[i];
+	/* the default network's name is empty, and still said */
+	if (c->forwarded_network.p && !c->forwarded_network.n)
+		out[n++] = all[ARRAY_SIZE(all) - 1];
 	return n;
 }
 

@@ -31,7 +31,7 @@ struct hbone_connect {
 	struct str baggage;
 	struct str forwarded;
 	struct str traceparent;
-	struct str forwarded_network; /* inner request of double HBONE only */
+	struct str forwarded_network; /* inner request of double HBONE only: sent unless p is NULL */
 };
 
 enum { HBONE_HEADERS_MAX = 6, HBONE_RESPONSE_HEADERS_MAX = 2 };
@@ -52,7 +52,7 @@ struct hbone_request {
 	struct hbone_target target;
 	struct baggage baggage;
 	struct str forwarded_host;    /* empty: none */
-	struct str forwarded_network; /* empty: none */
+	struct str forwarded_network; /* p is NULL: none; the default network's name is empty */
 	struct traceparent trace;
 	bool has_trace; /* else the caller makes a new one */
 };
