@@ -135,15 +135,19 @@ static int by_name(const void *a, const void *b)
 static void check_names(struct schema *s, const struct node *n, const struct section *section)
 {
 	struct named *v = schema_alloc(s, n->count * sizeof(*v));
+	uint32_t count = 0;
 
-	for (uint32_t i = 0; v && i < n->count; i++)
-		v[i] = (struct named){{text_of(n->v[i], section->name_keys[0]),
-				       text_of(n->v[i], section->name_keys[1])},
-				      n->v[i],
-				      i};
-	if (v)
-		qsort(v, n->count, sizeof(*v), by_name);
-	for (uint32_t i = 1; v && i < n->count; i++) {
+	for (uint32_t i = 0; v && i < n->count; i++) {
+		if (n->v[i]->kind != NODE_MAP)
+			continue;
+		v[count++] = (struct named){{text_of(n->v[i], section->name_keys[0]),
+					     text_of(n->v[i], section->name_keys[1])},
+					    n->v[i],
+					    i};
+	}
+	if (count > 0)
+		qsort(v, count, sizeof(*v), by_name);
+	for (uint32_t i = 1; i < count; i++) {
 		if (order_of(v[i].part[0], v[i - 1].part[0]) != 0 ||
 		    order_of(v[i].part[1], v[i - 1].part[1]) != 0)
 			continue;
