@@ -9,6 +9,7 @@
 #define GAUZE_ZTUNNEL_APP_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "shared/base/list.h"
 #include "shared/io/worker.h"
@@ -65,6 +66,7 @@ struct app_worker {
 	uint32_t connections; /* admitted here; written by this worker only, read by any */
 	char name[24];
 	pthread_t thread;
+	sem_t stopped; /* posted when nobody will name the worker again */
 	bool started;
 	struct mail mail_recheck;
 	bool recheck_posted; /* atomic */

@@ -38,7 +38,14 @@ static int make_source(struct app *app, struct certs_source **out)
 {
 	const struct config *c = app->config;
 	char why[DEV_CA_WHY_MAX];
+	_Static_assert(sizeof(why) >= CERT_FILES_WHY_MAX, "either reason fits");
 	int rc;
+	if (c->cert_dir) {
+		rc = cert_files_new(app->control, c->cert_dir, out, why);
+		if (rc)
+			log_error(&scope, "GAUZE_CERT_DIR: %s", why);
+		return rc;
+	}
 	_Static_assert(sizeof(why) >= CERT_FILES_WHY_MAX, "either source may say why");
 	if (c->cert_dir) {
 		rc = cert_files_new(app->control, c->cert_dir, out, why);

@@ -2,7 +2,6 @@
 #include "ztunnel/workers.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,6 +45,12 @@ static int prepare(struct app_worker *aw, uint32_t index)
 	return rc;
 }
 
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem) && errno == EINTR)
+		;
+}
+
 static void *thread_main(void *arg)
 {
 	struct birth *birth = arg;
@@ -56,6 +61,8 @@ static void *thread_main(void *arg)
 	if (rc)
 		return NULL;
 	worker_run(aw->w);
+	/* Who told us to stop may still be about to wake us. */
+	wait_for(&aw->stopped);
 	aw->app->proxy->worker_stop(aw);
 	worker_free(aw->w);
 	return NULL;
@@ -79,10 +86,10 @@ static int start_one(struct app *app, uint32_t index)
 	aw->mail_recheck.deliver = deliver_recheck;
 	snprintf(aw->name, sizeof(aw->name), "ztunnel-%u", index);
 	sem_init(&birth.done, 0, 0);
+	sem_init(&aw->stopped, 0, 0);
 	int rc = -pthread_create(&aw->thread, NULL, thread_main, &birth);
 	if (!rc) {
-		while (sem_wait(&birth.done) && errno == EINTR)
-			;
+		wait_for(&birth.done);
 		rc = birth.error;
 		if (rc)
 			pthread_join(aw->thread, NULL);
@@ -112,9 +119,12 @@ int workers_start(struct app *app)
 
 void workers_stop(struct app *app)
 {
-	for (uint32_t i = 0; i < app->workers_count; i++)
-		if (app->workers[i].started)
+	for (uint32_t i = 0; i < app->workers_count; i++) {
+		if (app->workers[i].started) {
 			worker_stop(app->workers[i].w);
+			sem_post(&app->workers[i].stopped);
+		}
+	}
 	for (uint32_t i = 0; i < app->workers_count; i++)
 		if (app->workers[i].started)
 			pthread_join(app->workers[i].thread, NULL);

@@ -73,6 +73,8 @@ enum {
 	LIMIT_SOCKS5_BYTES = 512,
 	/* Admin, readiness and metrics requests (contract section 9). */
 	LIMIT_ADMIN_HEAD_BYTES = 8192,
+	/* Of each of those ports: probes, scrapers and one or two people. */
+	LIMIT_ADMIN_CONNECTIONS = 256,
 	LIMIT_ADMIN_HEAD_MS = 2000,
 };
 

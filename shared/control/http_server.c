@@ -12,12 +12,12 @@
 #include "shared/base/sbuf.h"
 #include "shared/io/conn.h"
 #include "shared/io/listen.h"
+#include "shared/obs/metrics.h"
 
 enum {
 	SERVER_MAGIC = 0x68737276,
 	CONN_MAGIC = 0x68636f6e,
 	LISTENERS_MAX = 4,
-	CONNECTIONS_MAX = 256,
 	IDLE_MS = 60 * 1000, /* between requests; scrapers come every 15 to 60 seconds */
 	BODY_MAX = 64 * 1024,
 	TARGET_MAX = 2048,
@@ -362,21 +362,16 @@ static void expired(struct task *task)
 		drop(x, 0);
 }
 
-static void accepted(void *arg, int fd, const struct addr *peer)
+int http_server_serve(struct http_server *s, struct endpoint *ep)
 {
-	struct http_server *s = arg;
-	const struct addr nowhere = {0}; /* saves the look-up of what nobody reads */
-	struct conn *conn = conn_accept(s->w, fd, peer, &nowhere);
-	if (!conn)
-		return;
-	struct http_exchange *x = s->count < CONNECTIONS_MAX ? calloc(1, sizeof(*x)) : NULL;
+	struct http_exchange *x = s->count < LIMIT_ADMIN_CONNECTIONS ? calloc(1, sizeof(*x)) : NULL;
 	if (!x) {
-		conn->ep.ops->close(&conn->ep, ERR_LIMIT);
-		return;
+		ep->ops->close(ep, ERR_LIMIT);
+		return ERR_LIMIT;
 	}
 	x->magic = CONN_MAGIC;
 	x->s = s;
-	x->ep = &conn->ep;
+	x->ep = ep;
 	task_init(&x->task, run);
 	task_init(&x->expired, expired);
 	timer_init(&x->timer, &x->expired);
@@ -386,6 +381,17 @@ static void accepted(void *arg, int fd, const struct addr *peer)
 	s->count++;
 	timer_arm(&s->w->timers, &x->timer, LIMIT_ADMIN_HEAD_MS);
 	endpoint_attach(x->ep, &s->w->run, &x->task);
+	return 0;
+}
+
+static void accepted(void *arg, int fd, const struct addr *peer)
+{
+	struct http_server *s = arg;
+	const struct addr nowhere = {0}; /* saves the look-up of what nobody reads */
+	const struct str limit = STR("limit_admin_connections");
+	struct conn *conn = conn_accept(s->w, fd, peer, &nowhere);
+	if (conn && http_server_serve(s, &conn->ep) && s->w->metrics)
+		metric_add_labels(s->w->metrics, METRIC_LIMIT_HITS, &limit, 1, 1);
 }
 
 struct http_server *http_server_new(struct worker *w, http_handler_fn handler, void *arg)

@@ -8,6 +8,7 @@
 
 #include "shared/io/worker.h"
 
+struct endpoint;
 struct http_exchange;
 struct http_server;
 
@@ -33,6 +34,8 @@ typedef void (*http_handler_fn)(void *arg, struct http_exchange *x, const struct
 struct http_server *http_server_new(struct worker *w, http_handler_fn handler, void *arg);
 /* Accepts on fd, which listens already (consumed, also on failure); up to four. 0 or a negative code. */
 int must_check http_server_listen(struct http_server *s, int fd);
+/* Serves a stream that is open, as if it had been accepted; takes it over, also on failure (ERR_LIMIT). */
+int must_check http_server_serve(struct http_server *s, struct endpoint *ep);
 /*
  * Closes the listeners and idle connections, lets answers that are under way go out, then frees the server and readies
  * `done`, if not NULL. Exchanges not yet answered must still be answered.
