@@ -139,10 +139,10 @@ static void collectors(void **state)
 	int64_t value = 5;
 	metrics_collect(METRIC_POD_CONNECTIONS, emit_two, &value);
 	const char *text = scrape();
-	assert_has(text, "gauze_pod_connections{namespace=\"default\",pod=\"pod-1\"} 5");
-	assert_has(text, "gauze_pod_connections{namespace=\"default\",pod=\"unknown\"} -1");
+	assert_has(text, "gauze_pod_active_connections{namespace=\"default\",pod=\"pod-1\"} 5");
+	assert_has(text, "gauze_pod_active_connections{namespace=\"default\",pod=\"unknown\"} -1");
 	metrics_collect(METRIC_POD_CONNECTIONS, emit_none, NULL);
-	assert_null(strstr(scrape(), "gauze_pod_connections"));
+	assert_null(strstr(scrape(), "gauze_pod_active_connections"));
 	metrics_collect(METRIC_POD_CONNECTIONS, NULL, NULL);
 }
 

@@ -47,13 +47,13 @@ static void gauges_at_zero_go(void **state)
 	struct series *s = series_get(m, METRIC_POD_CONNECTIONS, pod, 2);
 	series_add(s, 1);
 	series_put(s);
-	assert_has(scrape(), "gauze_pod_connections{namespace=\"ns\",pod=\"pod\"} 1");
+	assert_has(scrape(), "gauze_pod_active_connections{namespace=\"ns\",pod=\"pod\"} 1");
 	metric_add_labels(m, METRIC_POD_CONNECTIONS, pod, 2, -1);
-	assert_null(strstr(scrape(), "gauze_pod_connections"));
+	assert_null(strstr(scrape(), "gauze_pod_active_connections"));
 	s = series_get(m, METRIC_POD_CONNECTIONS, pod, 2);
 	series_set(s, 7);
 	series_put(s);
-	assert_has(scrape(), "gauze_pod_connections{namespace=\"ns\",pod=\"pod\"} 7");
+	assert_has(scrape(), "gauze_pod_active_connections{namespace=\"ns\",pod=\"pod\"} 7");
 	metrics_shard_free(m);
 }
 
@@ -236,7 +236,7 @@ static void scraping_while_counting(void **state)
 	assert_has(text, "gauze_io_starved_total 9000");
 	assert_has(text, "workload_manager_active_proxy_count 0");
 	assert_has(text, "gauze_connect_duration_seconds_count{reporter=\"source\"} 9000");
-	assert_null(strstr(text, "gauze_pod_connections"));
+	assert_null(strstr(text, "gauze_pod_active_connections"));
 	for (int i = 0; i < THREADS; i++)
 		metrics_shard_free(m[i]);
 }
