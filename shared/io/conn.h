@@ -23,10 +23,16 @@ struct conn_wait;
 
 enum {
 	CONN_WINDOW_BYTES =
-		256 * 1024, /* receive is armed while fewer bytes than this are uncredited */
+		192 * 1024, /* receive is armed while fewer bytes than this are uncredited */
+	/*
+	 * What a bulk receive asks for: with the slot before it, the payload of sixteen full TLS records (wire/h2.c lays
+	 * one DATA frame of 16,375 bytes into each), so that what came in one turn leaves in one send, without a rest.
+	 */
+	CONN_BULK_BYTES = 16 * 16375 - BUF_SLOT_BYTES,
 	CONN_SEND_BYTES = 1024 * 1024,
 	CONN_CLOSE_LINGER_MS = 30 * 1000,
 };
+_Static_assert((int)CONN_BULK_BYTES <= (int)BUF_SLAB_BYTES, "a bulk receive fits a slab");
 
 struct conn {
 	struct endpoint ep;

@@ -114,16 +114,16 @@ static void epoll_trim(struct io *io)
 /* ---- receiving ---- */
 
 /* One call; false when there is nothing more to be had now. */
-static bool recv_into(struct conn *c, struct buf *buf)
+static bool recv_into(struct conn *c, struct buf *buf, uint32_t len)
 {
-	ssize_t n = recv(c->fd, buf->data, buf->cap, MSG_DONTWAIT);
+	ssize_t n = recv(c->fd, buf->data, len, MSG_DONTWAIT);
 	int res = n < 0 ? -errno : (int)n;
 
 	/*
 	 * Less than asked for means drained, and the next byte is an edge; but an end that is already behind the bytes
 	 * gives no further edge.
 	 */
-	if (res == -EAGAIN || (res > 0 && (uint32_t)res < buf->cap && !c->hangup))
+	if (res == -EAGAIN || (res > 0 && (uint32_t)res < len && !c->hangup))
 		c->readable = false;
 	bool more = c->readable && res > 0;
 
@@ -147,12 +147,12 @@ static void receive(struct epoll_io *e, struct conn *c)
 		io_starved(c);
 		return;
 	}
-	if (!recv_into(c, slot))
+	if (!recv_into(c, slot, BUF_SLOT_BYTES))
 		return;
 	struct buf *slab = io_slab(&e->io);
 
 	if (slab)
-		(void)recv_into(c, slab);
+		(void)recv_into(c, slab, CONN_BULK_BYTES);
 	c->owed &= ~(IO_RECV | IO_MORE);
 }
 

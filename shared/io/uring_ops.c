@@ -105,7 +105,7 @@ void uring_submit_more(struct uring *u)
 		}
 		list_del(&c->ready);
 		c->more = slab;
-		io_uring_prep_recv(sqe, c->fd, slab->data, slab->cap, MSG_DONTWAIT);
+		io_uring_prep_recv(sqe, c->fd, slab->data, CONN_BULK_BYTES, MSG_DONTWAIT);
 	}
 }
 
