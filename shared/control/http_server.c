@@ -463,8 +463,8 @@ void http_server_kill(struct http_server *s)
 
 struct str http_query_get(struct str query, struct str key)
 {
-	const char *p = query.p, *end = query.p + query.n;
-	while (p && p < end) {
+	const char *p = query.p, *end = query.p ? query.p + query.n : NULL;
+	while (p < end) {
 		const char *amp = memchr(p, '&', (size_t)(end - p));
 		struct str part = {p, (size_t)((amp ? amp : end) - p)};
 		if (str_starts(part, key)) {
