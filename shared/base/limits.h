@@ -69,8 +69,6 @@ enum {
 	/* One `baggage` value: ten times what seven fields of ordinary length need. */
 	LIMIT_BAGGAGE_BYTES = 8192,
 	LIMIT_FORWARDED_BYTES = 1024,
-	/* RFC 1928: method list and request. */
-	LIMIT_SOCKS5_BYTES = 512,
 	/* Admin, readiness and metrics requests (contract section 9). */
 	LIMIT_ADMIN_HEAD_BYTES = 8192,
 	/* Of each of those ports: probes, scrapers and one or two people. */
