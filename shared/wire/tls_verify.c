@@ -22,6 +22,8 @@ enum {
 	ROOTS_MAX = 256,
 	/* Sets of intermediates that are kept ready: a mesh has one or two, and another pair while they rotate. */
 	PATHS_KEPT = 4,
+	/* Chains that were found good: the same peers come back again and again. */
+	CHAINS_KEPT = 64,
 	ISSUERS_MAX = 64,
 };
 
@@ -42,9 +44,11 @@ struct tls_trust {
 	struct root *root;
 	size_t roots;
 	WOLFSSL_CERT_MANAGER *cm; /* roots only */
-	pthread_mutex_t lock;	  /* of path[] and clock */
+	pthread_mutex_t lock;	  /* of what follows */
 	struct path path[PATHS_KEPT];
 	uint64_t clock;
+	uint8_t good[CHAINS_KEPT][WC_SHA256_DIGEST_SIZE]; /* ring */
+	unsigned goods;
 };
 
 static WOLFSSL_CERT_MANAGER *manager_new(const struct tls_trust *t)
@@ -134,13 +138,15 @@ void tls_trust_free(struct tls_trust *t)
 
 /* ---- intermediates ---- */
 
-static bool hash_chain(const struct str *der, size_t n, uint8_t out[WC_SHA256_DIGEST_SIZE])
+/* Each is exactly one DER value (x509_parse), which says its own length: no two chains are the same bytes. */
+static bool hash_chain(const struct x509 *chain, size_t n, uint8_t out[WC_SHA256_DIGEST_SIZE])
 {
 	wc_Sha256 sha;
 	bool ok = wc_InitSha256(&sha) == 0;
 
 	for (size_t i = 0; ok && i < n; i++)
-		ok = wc_Sha256Update(&sha, (const byte *)der[i].p, (word32)der[i].n) == 0;
+		ok = wc_Sha256Update(&sha, (const byte *)chain[i].der.p, (word32)chain[i].der.n) ==
+		     0;
 	return ok && wc_Sha256Final(&sha, out) == 0;
 }
 
@@ -224,24 +230,24 @@ static WOLFSSL_CERT_MANAGER *path_build(const struct tls_trust *t, const struct 
 	return cm;
 }
 
-static int check_leaf(struct tls_trust *t, const struct str *der, const struct x509 *chain,
-		      size_t n)
+static int check_path(struct tls_trust *t, const struct x509 *chain, size_t n)
 {
+	const byte *leaf = (const byte *)chain[0].der.p;
+	long leaf_len = (long)chain[0].der.n;
 	uint8_t hash[WC_SHA256_DIGEST_SIZE];
 	bool all = false;
 
 	if (n == 1)
-		return wolfSSL_CertManagerVerifyBuffer(t->cm, (const byte *)der[0].p,
-						       (long)der[0].n, WOLFSSL_FILETYPE_ASN1);
-	if (!hash_chain(der + 1, n - 1, hash))
+		return wolfSSL_CertManagerVerifyBuffer(t->cm, leaf, leaf_len,
+						       WOLFSSL_FILETYPE_ASN1);
+	if (!hash_chain(chain + 1, n - 1, hash))
 		return MEMORY_E;
 	WOLFSSL_CERT_MANAGER *cm = path_find(t, hash);
 	if (!cm)
 		cm = path_build(t, chain, n, &all);
 	if (!cm)
 		return MEMORY_E;
-	int ret = wolfSSL_CertManagerVerifyBuffer(cm, (const byte *)der[0].p, (long)der[0].n,
-						  WOLFSSL_FILETYPE_ASN1);
+	int ret = wolfSSL_CertManagerVerifyBuffer(cm, leaf, leaf_len, WOLFSSL_FILETYPE_ASN1);
 	if (path_release(t, cm))
 		return ret;
 	/* Only what a good leaf came with is kept: a stranger cannot fill the places. */
@@ -249,6 +255,43 @@ static int check_leaf(struct tls_trust *t, const struct str *der, const struct x
 		path_keep(t, hash, cm);
 	else
 		wolfSSL_CertManagerFree(cm);
+	return ret;
+}
+
+static bool known_good(struct tls_trust *t, const uint8_t *hash)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < MIN(t->goods, (unsigned)CHAINS_KEPT) && !found; i++)
+		found = memcmp(t->good[i], hash, WC_SHA256_DIGEST_SIZE) == 0;
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+static void remember_good(struct tls_trust *t, const uint8_t *hash)
+{
+	pthread_mutex_lock(&t->lock);
+	memcpy(t->good[t->goods++ % CHAINS_KEPT], hash, WC_SHA256_DIGEST_SIZE);
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* Signatures of a chain, byte for byte the same, need to be checked once; the time has to be looked at each time. */
+static int check_signatures(struct tls_trust *t, const struct x509 *chain, size_t n, int64_t now)
+{
+	uint8_t hash[WC_SHA256_DIGEST_SIZE];
+
+	if (now < chain[0].not_before)
+		return ASN_BEFORE_DATE_E;
+	if (now > chain[0].not_after)
+		return ASN_AFTER_DATE_E;
+	if (!hash_chain(chain, n, hash))
+		return MEMORY_E;
+	if (known_good(t, hash))
+		return WOLFSSL_SUCCESS;
+	int ret = check_path(t, chain, n);
+	if (ret == WOLFSSL_SUCCESS)
+		remember_good(t, hash);
 	return ret;
 }
 
@@ -444,18 +487,24 @@ static int make_peer(const struct tls_trust *t, struct tls_verify *v, const stru
 			free((char *)is.v[i].key.p);
 	if (rc == ERR_NOMEM)
 		return refuse(v, rc, TLS_INTERNAL_ERROR, "out of memory");
+	/* wolfSSL found its issuer by name, and so do we: else a revocation could be missed. */
+	if (rc == 0 && v->crl && is.count == 0) {
+		free(v->peer);
+		v->peer = NULL;
+		rc = ERR_NOT_FOUND;
+	}
 	if (rc != 0)
 		return refuse(v, ERR_TLS_HANDSHAKE, TLS_BAD_CERTIFICATE,
-			      "invalid peer certificate: too many issuers of one name");
+			      "invalid peer certificate: no issuer, or too many of one name");
 	return 0;
 }
 
-static int check_chain(struct tls_trust *t, struct tls_verify *v, const struct str *der,
-		       const struct x509 *chain, size_t n)
+static int check_chain(struct tls_trust *t, struct tls_verify *v, const struct x509 *chain,
+		       size_t n)
 {
 	int64_t now = (int64_t)time(NULL);
 
-	int ret = check_leaf(t, der, chain, n);
+	int ret = check_signatures(t, chain, n, now);
 	if (ret != WOLFSSL_SUCCESS)
 		return refuse_chain(v, ret);
 	/* A kept set of intermediates was in date when it was built. */
@@ -504,7 +553,7 @@ int tls_verify_peer(struct tls_trust *t, struct tls_verify *v, const struct str 
 		rc = refuse(v, ERR_TLS_HANDSHAKE, TLS_BAD_CERTIFICATE,
 			    "invalid peer certificate: malformed");
 	else
-		rc = check_chain(t, v, der, chain, n);
+		rc = check_chain(t, v, chain, n);
 	while (parsed > 0)
 		x509_fini(&chain[--parsed]);
 	return rc;

@@ -13,6 +13,7 @@
 
 #include "x509.h"
 
+#include "shared/base/cursor.h"
 #include "shared/base/err.h"
 #include "shared/base/spiffe.h"
 
@@ -103,6 +104,22 @@ static int copy_facts(const struct DecodedCert *d, struct x509 *x)
 	return copy_uris(d->altNames, x);
 }
 
+/* One SEQUENCE and nothing behind it: what is hashed as a certificate is one. */
+static bool exactly_one(struct str der)
+{
+	struct cursor c = cursor_read(der.p, der.n);
+	bool sequence = cursor_u8(&c) == (ASN_SEQUENCE | ASN_CONSTRUCTED);
+	size_t n = cursor_u8(&c);
+
+	if (n == 0x81)
+		n = cursor_u8(&c);
+	else if (n == 0x82)
+		n = cursor_u16(&c);
+	else if (n >= 0x80)
+		return false;
+	return sequence && cursor_error(&c) == 0 && cursor_left(&c) == n;
+}
+
 int x509_parse(struct str der, struct x509 *out)
 {
 	struct DecodedCert *d;
@@ -111,6 +128,8 @@ int x509_parse(struct str der, struct x509 *out)
 
 	if (der.n == 0 || der.n > X509_DER_MAX)
 		return der.n == 0 ? ERR_SYNTAX : ERR_TOO_LARGE;
+	if (!exactly_one(der))
+		return ERR_SYNTAX;
 	d = malloc(sizeof(*d));
 	if (!d)
 		return ERR_NOMEM;

@@ -13,6 +13,8 @@
 #include "testca.h"
 #include "tls_pair.h"
 
+#include "shared/wire/x509.h"
+
 #define CLIENT "spiffe://td/ns/default/sa/client"
 #define SERVER "spiffe://td/ns/default/sa/server"
 
@@ -235,6 +237,56 @@ static void several_names(void **state)
 	testcert_free(&s);
 }
 
+static void one_value_is_one_certificate(void **state)
+{
+	struct testcert c = testca_leaf(&root, CLIENT, 600, 0);
+	char *bytes = malloc(c.der.n + root.der.n);
+	struct x509 x;
+
+	(void)state;
+	memcpy(bytes, c.der.p, c.der.n);
+	memcpy(bytes + c.der.n, root.der.p, root.der.n);
+	assert_int_equal(x509_parse((struct str){bytes, c.der.n}, &x), 0);
+	x509_fini(&x);
+	assert_int_equal(x509_parse((struct str){bytes, c.der.n + 1}, &x), ERR_SYNTAX);
+	assert_int_equal(x509_parse((struct str){bytes, c.der.n + root.der.n}, &x), ERR_SYNTAX);
+	assert_int_equal(x509_parse((struct str){bytes, c.der.n - 1}, &x), ERR_SYNTAX);
+	assert_int_equal(x509_parse((struct str){NULL, 0}, &x), ERR_SYNTAX);
+	free(bytes);
+	testcert_free(&c);
+}
+
+static void serials_are_decimal(void **state)
+{
+	static const struct {
+		uint8_t bytes[20];
+		size_t n;
+		const char *text;
+	} cases[] = {
+		{{0}, 0, "0"},
+		{{0}, 1, "0"},
+		{{9}, 1, "9"},
+		{{1, 0}, 2, "256"},
+		{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 8, "18446744073709551615"},
+		{{1, 0, 0, 0, 0, 0, 0, 0, 0}, 9, "18446744073709551616"},
+		{{0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		  0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		 20,
+		 "730750818665451459101842416358141509827966271487"},
+	};
+	char text[X509_SERIAL_TEXT_MAX];
+	uint8_t longest[X509_SERIAL_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		x509_serial_text(cases[i].bytes, cases[i].n, text);
+		assert_string_equal(text, cases[i].text);
+	}
+	memset(longest, 0xff, sizeof(longest));
+	x509_serial_text(longest, sizeof(longest), text);
+	assert_int_equal(strlen(text), 78);
+}
+
 static void signing_requests(void **state)
 {
 	struct x509_key *key;
@@ -255,9 +307,14 @@ static void signing_requests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(intermediates),   cmocka_unit_test(only_good_authorities_vouch),
-		cmocka_unit_test(uses_are_obeyed), cmocka_unit_test(several_roots),
-		cmocka_unit_test(several_names),   cmocka_unit_test(signing_requests),
+		cmocka_unit_test(intermediates),
+		cmocka_unit_test(only_good_authorities_vouch),
+		cmocka_unit_test(uses_are_obeyed),
+		cmocka_unit_test(several_roots),
+		cmocka_unit_test(several_names),
+		cmocka_unit_test(one_value_is_one_certificate),
+		cmocka_unit_test(serials_are_decimal),
+		cmocka_unit_test(signing_requests),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
