@@ -4,10 +4,15 @@
 #include <stdlib.h>
 
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
 #include "ztunnel/config_parse.h"
 
 /* clang-format off */
 #define AT(field) offsetof(struct config, field)
+/* A number as text, since the table's defaults are what the operator would write. */
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
 #define ROW_BOOL(name, field, fallback, meaning) {name, CONFIG_BOOL, AT(field), NULL, fallback, meaning, 0}
 #define ROW_NUMBER(name, field, max, fallback, meaning) {name, CONFIG_NUMBER, AT(field), NULL, fallback, meaning, max}
 #define ROW_TEXT(name, field, fallback, meaning) {name, CONFIG_TEXT, AT(field), NULL, fallback, meaning, 0}
@@ -86,8 +91,8 @@ const struct config_var config_vars[] = {
 	ROW_TEXT("GAUZE_DEV_CA_DIR", dev_ca_dir, "/var/lib/gauze/dev-ca", "keys of the development CA"),
 	ROW_OPT("GAUZE_CERT_DIR", cert_dir, "certificates from files, one folder per identity"),
 	ROW_TIME("GAUZE_USER_TIMEOUT", user_timeout_ms, "10m", "TCP_USER_TIMEOUT unless USER_TIMEOUT_ENABLED is set"),
-	ROW_NUMBER("GAUZE_POD_CONNECTIONS", pod_connections_max, 0x7fffffff, "32768", "connections and streams of one pod"),
-	ROW_NUMBER("GAUZE_CONNECTIONS", connections_max, 0x7fffffff, "262144", "the same over all pods; less where descriptors are scarce"),
+	ROW_NUMBER("GAUZE_POD_CONNECTIONS", pod_connections_max, 0x7fffffff, TEXT(LIMIT_POD_FLOWS), "connections and streams of one pod"),
+	ROW_NUMBER("GAUZE_CONNECTIONS", connections_max, 0x7fffffff, TEXT(LIMIT_PROCESS_FLOWS), "the same over all pods; less where descriptors are scarce"),
 };
 /* clang-format on */
 const size_t config_vars_count = ARRAY_SIZE(config_vars);

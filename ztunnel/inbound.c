@@ -17,6 +17,8 @@
 #include "shared/wire/tls_ctx.h"
 #include "ztunnel/flow.h"
 
+LOG_SCOPE(scope, "ztunnel::proxy::inbound");
+
 void hbone_server_put(struct hbone_server *s)
 {
 	if (--s->refs)
@@ -90,7 +92,30 @@ static void handshake_failed(struct hbone_server *s, int reason, const char *tex
 	struct str label = str_of(err_name(reason));
 
 	metric_add_labels(s->pw->aw->w->metrics, METRIC_HANDSHAKE_FAILURES, &label, 1, 1);
+	if (reason == ERR_REVOKED)
+		proxy_count_revoked(s->pw, true);
 	flow_early_deny(s->pw, &s->peer, &s->local, true, reason, text);
+}
+
+/* The peer is who it says and still breaks the protocol: counted, and told at a bounded rate. */
+static void violated(struct hbone_server *s, int reason)
+{
+	static struct log_limit limit;
+	struct str label = str_of(err_name(reason));
+	struct log_line line;
+	uint64_t suppressed;
+
+	metric_add_labels(s->pw->aw->w->metrics, METRIC_PEER_VIOLATIONS, &label, 1, 1);
+	if (!log_allowed(&limit, &suppressed) ||
+	    !log_begin(&line, &scope, LOG_WARN,
+		       "HBONE connection ended: the peer broke the protocol"))
+		return;
+	log_addr(&line, "src.addr", &s->peer);
+	log_str(&line, "src.identity", str_of(s->identity));
+	log_err(&line, reason);
+	if (suppressed)
+		log_u64(&line, "suppressed", suppressed);
+	log_end(&line);
 }
 
 static void link_changed(struct hbone_server *s)
@@ -111,6 +136,9 @@ static void link_changed(struct hbone_server *s)
 		return;
 	if (!s->identity)
 		handshake_failed(s, l->error ? l->error : ERR_CLOSED, l->error_text);
+	else if (l->error == ERR_H2_PROTOCOL || l->error == ERR_H2_FLOOD ||
+		 l->error == ERR_TLS_RECORD)
+		violated(s, l->error);
 	end(s);
 }
 

@@ -28,7 +28,8 @@ struct inbound {
 	struct conn *app;	     /* likewise; NULL before the connect */
 	struct inbound_plan plan;    /* facts.identity views server->identity */
 	struct addr authority;	     /* ip.len 0: a name */
-	char *text;		     /* why it was denied, or NULL */
+	bool admitted;
+	char *text; /* why it was denied, or NULL */
 };
 
 static void release(struct inbound *in, int reason)
@@ -38,6 +39,8 @@ static void release(struct inbound *in, int reason)
 	task_cancel(&in->task);
 	if (!in->flow.opened && reason)
 		flow_early_deny(server->pw, &server->peer, &server->local, true, reason, in->text);
+	if (in->admitted)
+		pod_release(server->pw);
 	flow_end(&in->flow, reason, in->text);
 	inbound_plan_fini(&in->plan);
 	hbone_server_put(in->server);
@@ -187,6 +190,8 @@ static void connect_app(struct inbound *in)
 		reject(in, 503, err);
 		return;
 	}
+	/* all that is needed of it has been copied: a live stream holds no head */
+	h2_stream_drop_head(in->stream);
 	endpoint_attach(&in->stream->ep, &in->flow.pw->aw->w->run, &in->task);
 	endpoint_attach(&in->app->ep, &in->flow.pw->aw->w->run, &in->task);
 }
@@ -256,6 +261,11 @@ static void begin(struct inbound *in, const struct hbone_request *req)
 		.localhost_app_tunnel = app->config->localhost_app_tunnel,
 	};
 
+	if (pod_admit(pw)) {
+		reject(in, 503, ERR_LIMIT);
+		return;
+	}
+	in->admitted = true;
 	if (!own) {
 		reject(in, 503, ERR_UNKNOWN_WORKLOAD);
 		return;

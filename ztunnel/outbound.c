@@ -12,6 +12,7 @@
 #include "shared/control/certs.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
+#include "shared/obs/metrics.h"
 #include "shared/state/resolve.h"
 #include "shared/wire/forwarded.h"
 #include "shared/wire/hbone.h"
@@ -415,12 +416,32 @@ static bool start(struct outbound *o, struct workload *source)
 	return hbone ? start_hbone(o) : start_tcp(o);
 }
 
+static void count_name(const struct outbound *o)
+{
+	const struct workload *w = o->setup->source;
+	struct str labels[] = {
+		rstr_str(w->workload_name),
+		rstr_str(w->canonical_name),
+		rstr_str(w->canonical_revision),
+		rstr_str(w->ns),
+		rstr_str(w->identity),
+		rstr_str(w->canonical_name),
+		rstr_str(w->canonical_revision),
+		rstr_str(w->cluster_id),
+		rstr_str(o->setup->plan.hop_hostname),
+	};
+
+	metric_add_labels(worker_of(o)->metrics, METRIC_ON_DEMAND_DNS, labels, ARRAY_SIZE(labels),
+			  1);
+}
+
 static bool await_name(struct outbound *o)
 {
 	struct setup *s = o->setup;
 
 	if (!s->name.answered)
 		return false;
+	count_name(o);
 	if (s->name.error)
 		return refuse(o, s->name.error, "the destination's host name does not resolve");
 	outbound_plan_resolved(&s->plan, &s->name.ip);

@@ -87,7 +87,7 @@ int proxy_connect(struct pod_worker *pw, const struct addr *dst, const struct ip
 		if (fd < 0)
 			return fd;
 	}
-	conn = conn_connect(pw->aw->w, fd, dst, PROXY_CONNECT_MS);
+	conn = conn_connect(pw->aw->w, fd, dst, LIMIT_CONNECT_MS);
 	if (!conn)
 		return ERR_LIMIT;
 	*out = conn;
@@ -111,6 +111,13 @@ struct conn *proxy_accept(struct pod_worker *pw, int fd, const struct addr *peer
 	return conn;
 }
 
+void proxy_count_revoked(struct pod_worker *pw, bool inbound)
+{
+	struct str reporter = inbound ? STR("destination") : STR("source");
+
+	metric_add_labels(pw->aw->w->metrics, METRIC_CRL_REJECTIONS, &reporter, 1, 1);
+}
+
 static void tunnel_connected(void *scope, uint64_t connect_ns, uint64_t handshake_ns, int error)
 {
 	struct pod_worker *pw = scope;
@@ -121,6 +128,8 @@ static void tunnel_connected(void *scope, uint64_t connect_ns, uint64_t handshak
 		series_observe_ns(m->connect[0], connect_ns);
 	if (handshake_ns)
 		series_observe_ns(m->handshake[0], handshake_ns);
+	if (error == ERR_REVOKED)
+		proxy_count_revoked(pw, false);
 	if (!error || !connect_ns)
 		return;
 	reason = str_of(err_name(error));
@@ -186,7 +195,7 @@ static int start(struct app_worker *aw)
 	struct tunnels_config tunnels = {
 		.streams_max = c->pool_max_streams,
 		.unused_ms = c->pool_unused_ms,
-		.connect_ms = PROXY_CONNECT_MS,
+		.connect_ms = LIMIT_CONNECT_MS,
 		.open_socket = tunnel_socket,
 		.connected = tunnel_connected,
 	};

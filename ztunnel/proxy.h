@@ -60,7 +60,7 @@ void socks_accepted(struct pod_listener *pl, int fd, const struct addr *peer);
 /* The pod's own workload now, borrowed for the turn; NULL while the world does not know it. */
 struct workload *proxy_own_workload(struct pod_worker *pw);
 /*
- * Connects to an application (or anywhere) from the pod's namespace, in PROXY_CONNECT_MS. source: the address to show
+ * Connects to an application (or anywhere) from the pod's namespace, in LIMIT_CONNECT_MS. source: the address to show
  * (contract section 1.4), or NULL. A negative code when there is no socket.
  */
 int must_check proxy_connect(struct pod_worker *pw, const struct addr *dst, const struct ip *source,
@@ -69,12 +69,14 @@ int must_check proxy_connect(struct pod_worker *pw, const struct addr *dst, cons
 struct conn *proxy_accept(struct pod_worker *pw, int fd, const struct addr *peer,
 			  const struct addr *local, bool keepalive);
 
+/* A handshake ended since the peer's certificate is revoked. */
+void proxy_count_revoked(struct pod_worker *pw, bool inbound);
 /* The HTTP/2 and TLS settings of this process's links, as client and as server (contract section 5.3). */
 const struct link_config *proxy_link_config(const struct pod_worker *pw);
 const struct link_config *proxy_server_config(const struct pod_worker *pw);
 
 enum {
-	PROXY_CONNECT_MS = 10 * 1000,
+
 	PROXY_WORKLOAD_WAIT_MS = 5 * 1000,
 	PROXY_WORKLOAD_LOOK_MS = 20
 };

@@ -8,11 +8,12 @@
 #define GAUZE_BASE_LIMITS_H
 
 /* ---- connections and handshakes ---- */
+/* Defaults of GAUZE_POD_CONNECTIONS and GAUZE_CONNECTIONS. */
+/* Accepted connections and tunnelled streams of one pod: a storm in one pod leaves room for the others. */
+#define LIMIT_POD_FLOWS 32768
+/* The same over all pods of the process; about 1 GB at the memory a busy flow takes. */
+#define LIMIT_PROCESS_FLOWS 262144
 enum {
-	/* Accepted connections and tunnelled streams of one pod: a storm in one pod leaves room for the others. */
-	LIMIT_POD_FLOWS = 32768,
-	/* The same over all pods of the process; about 1 GB at the memory a busy flow takes. */
-	LIMIT_PROCESS_FLOWS = 262144,
 	/* TLS handshakes that have begun and not ended, per worker: each costs a millisecond of the core. */
 	LIMIT_HANDSHAKES = 512,
 	/* A handshake that stalls is given up (contract section 14). */
@@ -28,12 +29,8 @@ enum {
 /* ---- HTTP/2 (contract section 5.3, 5.4) ---- */
 enum {
 	LIMIT_H2_STREAMS_SERVER = 200,
-	LIMIT_H2_STREAMS_CLIENT = 100,
 	LIMIT_H2_HEADER_BYTES_SERVER = 65536,
 	LIMIT_H2_HEADER_BYTES_CLIENT = 16384,
-	LIMIT_H2_STREAM_WINDOW = 4 * 1024 * 1024,
-	LIMIT_H2_CONN_WINDOW = 16 * 1024 * 1024,
-	LIMIT_H2_FRAME_BYTES = 1024 * 1024,
 	/* Streams a peer may open and reset, and PING or SETTINGS frames it may send, per second: no honest peer
 	 * comes near (contract section 14). */
 	LIMIT_H2_RESETS_PER_S = 1000,
@@ -50,9 +47,8 @@ enum {
 
 /* ---- bytes ---- */
 enum {
-	/* Bytes that wait in this process for one stream or one plain connection, per direction. */
-	LIMIT_STREAM_BUFFERED = 4 * 1024 * 1024,
-	/* The same for all streams of one tunnel. */
+	/* Received bytes of all streams of one tunnel that wait for their receivers; a single stream's are bounded by
+	 * its window (HTTP2_STREAM_WINDOW_SIZE). */
 	LIMIT_TUNNEL_BUFFERED = 16 * 1024 * 1024,
 	/* Free slabs a worker keeps for reuse while it is busy. */
 	LIMIT_SLABS_CACHED = 4,
