@@ -57,35 +57,6 @@ static void pod_bytes(void *arg, struct metrics_emit *out)
 	pods_each(app->pods, emit_pod, &(struct each){out, true});
 }
 
-static void workers(void *arg, struct metrics_emit *out)
-{
-	struct app *app = arg;
-	metrics_emit(out, NULL, 0, app->workers_count);
-}
-
-static void backend(void *arg, struct metrics_emit *out)
-{
-	struct app *app = arg;
-	struct str label =
-		str_of(worker_io_name(app->workers_count ? app->workers[0].w : app->control));
-	metrics_emit(out, &label, 1, 1);
-}
-
-static void buffers(void *arg, struct metrics_emit *out)
-{
-	static const struct {
-		enum buf_kind kind;
-		struct str name;
-	} kinds[] = {{BUF_SLOT, {"slot", 4}}, {BUF_SLAB, {"slab", 4}}, {BUF_HEAP, {"heap", 4}}};
-	struct app *app = arg;
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		uint64_t sum = bufpool_bytes(app->control->bufs, kinds[k].kind);
-		for (uint32_t i = 0; i < app->workers_count; i++)
-			sum += bufpool_bytes(app->workers[i].w->bufs, kinds[k].kind);
-		metrics_emit(out, &kinds[k].name, 1, (int64_t)sum);
-	}
-}
-
 static void retired(void *arg, struct metrics_emit *out)
 {
 	struct app *app = arg;
@@ -100,8 +71,5 @@ void pod_metrics_register(struct app *app)
 	metrics_collect(METRIC_PROXIES_STOPPED, stopped, app);
 	metrics_collect(METRIC_POD_CONNECTIONS, pod_connections, app);
 	metrics_collect(METRIC_POD_BUFFERED, pod_bytes, app);
-	metrics_collect(METRIC_WORKERS, workers, app);
-	metrics_collect(METRIC_IO_BACKEND, backend, app);
-	metrics_collect(METRIC_BUFFER_BYTES, buffers, app);
 	metrics_collect(METRIC_RETIRED, retired, app);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a scrape asks of pods and workers; registered once by the control thread, which is also who scrapes. */
+/* What a scrape asks of pods; registered once by the control thread, which is also who scrapes. */
 #ifndef GAUZE_ZTUNNEL_POD_METRICS_H
 #define GAUZE_ZTUNNEL_POD_METRICS_H
 

@@ -22,6 +22,7 @@
 #include "ztunnel/revocation.h"
 #include "ztunnel/servers.h"
 #include "ztunnel/state_source.h"
+#include "ztunnel/worker_metrics.h"
 #include "ztunnel/workers.h"
 #include "ztunnel/zds_client.h"
 
@@ -92,6 +93,12 @@ static int check_sources(struct run *r)
 			"no state: set LOCAL_XDS_PATH or LOCAL_XDS (or XDS_ADDRESS= for an empty mesh)");
 		return ERR_UNSUPPORTED;
 	}
+	if (!c->enable_proxy) {
+		log_error(
+			&scope,
+			"ENABLE_PROXY=false: this build has no DNS proxy, so nothing is left to do");
+		return ERR_UNSUPPORTED;
+	}
 	if (c->dns_proxy)
 		log_info(&scope, "DNS capture is not served by this build");
 	return 0;
@@ -149,6 +156,7 @@ static int start_pods(struct run *r)
 	if (!r->app.pods)
 		return ERR_NOMEM;
 	pod_metrics_register(&r->app);
+	worker_metrics_register(&r->app);
 	metrics_process_init(STR("ztunnel"), str_of(r->app.config->istio_version));
 	return 0;
 }
@@ -197,8 +205,6 @@ static int start_proxies(struct run *r)
 {
 	const struct config *c = r->app.config;
 	int rc = 0;
-	if (!c->enable_proxy)
-		return 0;
 	if (c->mode == CONFIG_DEDICATED) {
 		rc = add_own_pod(r, POD_DEDICATED, c->own_name, c->own_name, c->own_namespace,
 				 c->own_service_account);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "shared/base/err.h"
 #include "shared/base/limits.h"
@@ -55,6 +56,7 @@ static void *thread_main(void *arg)
 {
 	struct birth *birth = arg;
 	struct app_worker *aw = birth->aw;
+	aw->tid = gettid();
 	int rc = prepare(aw, birth->index);
 	birth->error = rc;
 	sem_post(&birth->done);
