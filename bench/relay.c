@@ -24,6 +24,7 @@
 #include "shared/io/listen.h"
 #include "shared/io/socket.h"
 #include "shared/io/worker.h"
+#include "shared/obs/log.h"
 
 enum { MESSAGE_BYTES = 1024, CHUNK_BYTES = 256 * 1024, CONNS_MAX = 256 };
 
@@ -281,6 +282,7 @@ int main(int argc, char **argv)
 	bulk = argc <= 2 || strcmp(argv[2], "bulk") == 0;
 	conns = argc > 4 ? atoi(argv[4]) : bulk ? 1 : 16;
 	must(conns > 0 && conns <= CONNS_MAX, "connections");
+	must(log_init("off", false, 2) == 0, "log");
 	struct worker_config config = {
 		.name = "relay",
 		.io_backend = backend,

@@ -7,7 +7,11 @@
  * Sending: everything queued by the end of a turn goes out in one vectored send (up to CONN_SEND_BYTES); one send
  * is in flight at a time. tx_pending falls when the kernel has taken the bytes.
  *
- * End of file sets eof; a reset or any other error sets error. finish() is shutdown(SHUT_WR) after the last byte.
+ * End of file sets eof; a reset or any other error sets error. When sending fails, what the peer said before is still
+ * received first; until the error is told tx_broken is set and what is sent is dropped. A reset that comes while
+ * receiving is paused (window used up) or after eof is noticed at once with epoll; with io_uring by the next send or
+ * receive, at the latest when TCP_USER_TIMEOUT ends the far side that holds the credit back.
+ * finish() is shutdown(SHUT_WR) after the last byte.
  * close(ep, 0) sends what is queued, then closes (lingering in the background at most CONN_CLOSE_LINGER_MS);
  * close(ep, reason) discards it and resets the connection (SO_LINGER 0). After close the conn is the io layer's:
  * it waits until the kernel owes nothing, then frees itself.

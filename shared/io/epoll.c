@@ -14,6 +14,9 @@
 #include "shared/io/conn_priv.h"
 #include "shared/io/kernel.h"
 #include "shared/io/listen_priv.h"
+#include "shared/obs/log.h"
+
+LOG_SCOPE(scope, "gauze::io::epoll");
 
 enum { EVENTS_PER_TURN = 128 };
 
@@ -39,6 +42,7 @@ static int control(struct epoll_io *e, int op, int fd, uint32_t events, uint64_t
 
 static int epoll_open(struct worker *w, struct io **out)
 {
+	static bool told;
 	struct epoll_io *e = calloc(1, sizeof(*e));
 	int err = ERR_NOMEM;
 
@@ -60,6 +64,8 @@ static int epoll_open(struct worker *w, struct io **out)
 	err = control(e, EPOLL_CTL_ADD, e->wake_fd, EPOLLIN | EPOLLET, (uint64_t)IO_WAKE << 60);
 	if (err)
 		goto no_add;
+	if (!__atomic_exchange_n(&told, true, __ATOMIC_RELAXED))
+		log_info(&scope, "epoll: edge-triggered");
 	*out = &e->io;
 	return 0;
 

@@ -65,8 +65,8 @@ int io_open(struct worker *w, const char *name, struct io **out)
 		return wanted ? wanted->open(w, out) : ERR_UNSUPPORTED;
 	}
 	err = uring_backend.open(w, out);
-	if (err == 0 || err == -ENOMEM || err == -EMFILE || err == -ENFILE)
-		return err;
+	if (err == 0)
+		return 0;
 	if (!__atomic_exchange_n(&warned, true, __ATOMIC_RELAXED))
 		log_warn(&scope, "io_uring is not available (%s); using epoll", err_text(err));
 	return epoll_backend.open(w, out);

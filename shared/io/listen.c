@@ -78,7 +78,7 @@ static bool passing(int err)
 {
 	return err == -ECONNABORTED || err == -EINTR || err == -EPROTO || err == -ECANCELED ||
 	       err == -ENETDOWN || err == -ENETUNREACH || err == -EHOSTUNREACH ||
-	       err == -ENOPROTOOPT || err == -EHOSTDOWN || err == -ENONET || err == -EOPNOTSUPP;
+	       err == -ENOPROTOOPT || err == -EHOSTDOWN || err == -ENONET;
 }
 
 static void hand_out(struct listener *l, int fd, const struct addr *peer)

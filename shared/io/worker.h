@@ -6,7 +6,11 @@
  *        -> flush tasks (links seal what they have to say) -> flush io (one send per connection with output)
  *        -> timers -> mailbox -> reap (objects that died this turn) -> quiesce -> wait
  *
- * Everything on a worker is owned by its thread; only worker_post() and worker_stop() may be called from others.
+ * run and flush are repeated a few times within a turn while there is more to run. Each turn receives at most a slot and
+ * a slab per connection, and accepts at most LISTEN_ACCEPTS_PER_TURN per listener, so that none starves the others.
+ *
+ * Everything on a worker is owned by its thread (the one that runs its first turn); only worker_post() and worker_stop()
+ * may be called from others.
  * The control thread is a worker too (admin server, ZDS, certificates).
  */
 #ifndef GAUZE_IO_WORKER_H
