@@ -165,12 +165,18 @@ static int listen_all(struct pod *pod, const struct netns *ns, char error[POD_ER
 	return 0;
 }
 
+/* Ours are no pods of the node: they are not counted among them. */
+static bool is_announced(const struct pod *pod)
+{
+	return pod->kind == POD_ANNOUNCED;
+}
+
 static void end(struct pods *p, struct pod *pod, bool kill, int reason)
 {
 	if (!pod->ending) {
 		pod->ending = true;
-		p->active--;
-		p->stopped++;
+		p->active -= is_announced(pod);
+		p->stopped += is_announced(pod);
 	}
 	if (kill && pod->killed)
 		return;
@@ -228,8 +234,8 @@ int pods_add(struct pods *p, const struct pod_spec *spec, char error[POD_ERROR_M
 	pod->workers_live = p->app->workers_count;
 	list_add_tail(&p->all, &pod->link);
 	p->live++;
-	p->active++;
-	p->started++;
+	p->active += is_announced(pod);
+	p->started += is_announced(pod);
 	for (uint32_t i = 0; i < p->app->workers_count; i++)
 		worker_post(p->app->workers[i].w, &pod->workers[i].mail_start);
 	return 0;

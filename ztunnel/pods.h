@@ -120,6 +120,7 @@ struct pod_spec {
 	int netns_fd;		      /* consumed on success; -1: the process's own namespace */
 };
 
+/* Of announced pods. */
 struct pods_counts {
 	uint32_t active;
 	uint64_t started, stopped;
