@@ -62,7 +62,7 @@ static bool add_services(cJSON *out, const struct workload *w)
 	cJSON *l = cJSON_CreateArray();
 	bool ok = l != NULL;
 	for (size_t i = 0; i < w->services_count && ok; i++)
-		ok = json_append(l, cJSON_CreateString(w->services[i].key->text));
+		ok = json_append(l, cJSON_CreateString(workload_services(w)[i].key->text));
 	return json_add(out, "services", whole(l, ok));
 }
 
@@ -73,7 +73,7 @@ static bool add_ips(cJSON *out, const struct workload *w)
 
 	for (size_t i = 0; i < w->ips_count && ok; i++) {
 		char text[ADDR_TEXT_MAX];
-		ok = json_append(l, cJSON_CreateString(ip_text(&w->ips[i], text)));
+		ok = json_append(l, cJSON_CreateString(ip_text(&workload_ips(w)[i], text)));
 	}
 	return json_add(out, "workloadIps", whole(l, ok));
 }
@@ -83,7 +83,8 @@ cJSON *dump_workload(const struct workload *w)
 	cJSON *out = cJSON_CreateObject();
 	bool ok = out && (!w->has_app_tunnel || json_add(out, "applicationTunnel", tunnel(w))) &&
 		  (w->policies_count == 0 ||
-		   json_add(out, "authorizationPolicies", texts(w->policies, w->policies_count))) &&
+		   json_add(out, "authorizationPolicies",
+			    texts(workload_policies(w), w->policies_count))) &&
 		  json_text_if(out, "canonicalName", w->canonical_name) &&
 		  json_text_if(out, "canonicalRevision", w->canonical_revision) &&
 		  json_number(out, "capacity", w->capacity) &&

@@ -185,7 +185,7 @@ bool authz_check(const struct world *world, const struct workload *local,
 	weigh_all(&t, world, key_pointer(&ns));
 	weigh_all(&t, world, (struct str){"", 0});
 	for (size_t i = 0; i < local->policies_count; i++) {
-		const struct rstr *key = local->policies[i];
+		const struct rstr *key = workload_policies(local)[i];
 		const struct policy *p = rcumap_get(world->policies, key_pointer(&key));
 		if (p)
 			weigh(&t, p);

@@ -1,48 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A batch collects operations, then applies those that change something: policies, services and workloads are added in that
- * order, endpoints follow once per service, and what goes away goes in the opposite order.
- */
+#include "batch_private.h"
+
 #include <stdlib.h>
 
 #include "shared/base/err.h"
-#include "shared/base/rcumap.h"
-#include "world_private.h"
 
-enum {
-	/* Longest name that is part of a key: several of them fit into one. */
-	NAME_BYTES_MAX = 256,
-	/* Index tables grow only when the epoch moves on, so it is pushed along while much is put. */
-	RECLAIM_EVERY = 32,
-};
-
-struct op {
-	struct rstr *name; /* counted; what the object is stored under */
-	void *object;	   /* NULL: remove */
-	uint64_t seq;
-};
-
-struct ops {
-	struct op *v;
-	size_t count, cap;
-};
-
-struct batch {
-	struct world *w;
-	enum world_source source;
-	bool whole;
-	uint64_t seq;
-	struct ops policies, services, workloads;
-
-	/* While it is applied. */
-	struct endpoint_change *changes;
-	size_t changes_count, changes_cap;
-	struct workload **gone; /* counted: local workloads that left or changed their identity */
-	size_t gone_count, gone_cap;
-	uint32_t since_reclaim;
-	int error; /* the first; the rest is still done, as far as it goes */
-	struct batch_result result;
-};
+/* Longest name that is part of a key: several of them fit into one. */
+enum { NAME_BYTES_MAX = 256 };
 
 struct batch *batch_new(struct world *w, enum world_source source)
 {
@@ -65,22 +29,22 @@ static void ops_fini(struct ops *ops, void (*put)(void *))
 	free(ops->v);
 }
 
-static void put_workload(void *object)
+void batch_put_workload(void *object)
 {
 	workload_put(object);
 }
 
-static void put_service(void *object)
+void batch_put_service(void *object)
 {
 	service_put(object);
 }
 
-static void put_policy(void *object)
+void batch_put_policy(void *object)
 {
 	policy_put(object);
 }
 
-static void change_fini(struct endpoint_change *c)
+void batch_change_fini(struct endpoint_change *c)
 {
 	rstr_put(c->service_key);
 	rstr_put(c->uid);
@@ -91,11 +55,11 @@ void batch_free(struct batch *b)
 {
 	if (!b)
 		return;
-	ops_fini(&b->policies, put_policy);
-	ops_fini(&b->services, put_service);
-	ops_fini(&b->workloads, put_workload);
+	ops_fini(&b->policies, batch_put_policy);
+	ops_fini(&b->services, batch_put_service);
+	ops_fini(&b->workloads, batch_put_workload);
 	for (size_t i = 0; i < b->changes_count; i++)
-		change_fini(&b->changes[i]);
+		batch_change_fini(&b->changes[i]);
 	free(b->changes);
 	for (size_t i = 0; i < b->gone_count; i++)
 		workload_put(b->gone[i]);
@@ -103,8 +67,7 @@ void batch_free(struct batch *b)
 	free(b);
 }
 
-/* Room for one more element of an array that doubles. */
-static bool reserve(void **v, size_t *cap, size_t count, size_t size)
+bool batch_reserve(void **v, size_t *cap, size_t count, size_t size)
 {
 	if (count < *cap)
 		return true;
@@ -117,10 +80,9 @@ static bool reserve(void **v, size_t *cap, size_t count, size_t size)
 	return true;
 }
 
-/* Takes one reference of name; the object passes only on success. */
-static int ops_push(struct batch *b, struct ops *ops, struct rstr *name, void *object)
+int batch_push(struct batch *b, struct ops *ops, struct rstr *name, void *object)
 {
-	if (!reserve((void **)&ops->v, &ops->cap, ops->count, sizeof(*ops->v)))
+	if (!batch_reserve((void **)&ops->v, &ops->cap, ops->count, sizeof(*ops->v)))
 		return ERR_NOMEM;
 	ops->v[ops->count++] = (struct op){rstr_get(name), object, b->seq++};
 	return 0;
@@ -142,7 +104,7 @@ int batch_workload(struct batch *b, const struct workload_spec *spec)
 	if (err)
 		return err;
 	w->source = b->source;
-	err = ops_push(b, &b->workloads, w->uid, w);
+	err = batch_push(b, &b->workloads, w->uid, w);
 	if (err)
 		workload_put(w);
 	return err;
@@ -164,7 +126,7 @@ int batch_service(struct batch *b, const struct service_spec *spec)
 	if (err)
 		return err;
 	s->source = b->source;
-	err = ops_push(b, &b->services, s->key, s);
+	err = batch_push(b, &b->services, s->key, s);
 	if (err)
 		service_put(s);
 	return err;
@@ -178,7 +140,7 @@ int batch_policy(struct batch *b, const struct policy_spec *spec)
 	if (err)
 		return err;
 	p->source = b->source;
-	err = ops_push(b, &b->policies, p->key, p);
+	err = batch_push(b, &b->policies, p->key, p);
 	if (err)
 		policy_put(p);
 	return err;
@@ -190,7 +152,7 @@ static int push_removal(struct batch *b, struct ops *ops, struct str name)
 
 	if (!s)
 		return ERR_NOMEM;
-	int err = ops_push(b, ops, s, NULL);
+	int err = batch_push(b, ops, s, NULL);
 	rstr_put(s);
 	return err;
 }
@@ -215,385 +177,4 @@ int batch_remove_policy(struct batch *b, struct str key)
 void batch_is_whole(struct batch *b)
 {
 	b->whole = true;
-}
-
-/* ---- order ---- */
-
-static int by_name(const void *a, const void *b)
-{
-	const struct op *x = a, *y = b;
-
-	if (x->name != y->name)
-		return (uintptr_t)x->name < (uintptr_t)y->name ? -1 : 1;
-	return x->seq < y->seq ? -1 : 1;
-}
-
-/* Sorts by name and keeps the last word on each. */
-static void ops_settle(struct ops *ops, void (*put)(void *))
-{
-	size_t kept = 0;
-
-	if (ops->count > 0)
-		qsort(ops->v, ops->count, sizeof(*ops->v), by_name);
-	for (size_t i = 0; i < ops->count; i++) {
-		if (i + 1 < ops->count && ops->v[i + 1].name == ops->v[i].name) {
-			rstr_put(ops->v[i].name);
-			if (ops->v[i].object)
-				put(ops->v[i].object);
-			continue;
-		}
-		ops->v[kept++] = ops->v[i];
-	}
-	ops->count = kept;
-}
-
-static bool ops_has(const struct ops *ops, size_t settled, const struct rstr *name)
-{
-	size_t low = 0, high = settled;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (ops->v[mid].name == name)
-			return true;
-		if ((uintptr_t)ops->v[mid].name < (uintptr_t)name)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
-}
-
-/* What the source of a whole batch published before and does not have any more. */
-struct sweep {
-	struct batch *b;
-	struct ops *ops;
-	size_t settled;
-	int err;
-};
-
-static bool sweep_one(struct sweep *s, enum world_source source, struct rstr *name)
-{
-	if (source == s->b->source && !ops_has(s->ops, s->settled, name))
-		s->err = ops_push(s->b, s->ops, name, NULL);
-	return s->err == 0;
-}
-
-static bool sweep_workload(void *arg, struct workload *w)
-{
-	return sweep_one(arg, w->source, w->uid);
-}
-
-static bool sweep_service(void *arg, struct service *s)
-{
-	return sweep_one(arg, s->source, s->key);
-}
-
-static bool sweep_policy(void *arg, struct policy *p)
-{
-	return sweep_one(arg, p->source, p->key);
-}
-
-static int add_removals(struct batch *b)
-{
-	struct sweep s = {b, &b->workloads, b->workloads.count, 0};
-	world_each_workload(b->w, sweep_workload, &s);
-	if (s.err)
-		return s.err;
-	s = (struct sweep){b, &b->services, b->services.count, 0};
-	world_each_service(b->w, sweep_service, &s);
-	if (s.err)
-		return s.err;
-	s = (struct sweep){b, &b->policies, b->policies.count, 0};
-	world_each_policy(b->w, sweep_policy, &s);
-	return s.err;
-}
-
-/* ---- applying ---- */
-
-static void step(struct batch *b, int err)
-{
-	if (err && !b->error)
-		b->error = err;
-	if (++b->since_reclaim >= RECLAIM_EVERY) {
-		b->since_reclaim = 0;
-		epoch_reclaim(b->w->epoch);
-	}
-}
-
-static void count_put(struct batch *b, bool existed)
-{
-	if (existed)
-		b->result.changed++;
-	else
-		b->result.added++;
-}
-
-static void put_policies(struct batch *b)
-{
-	for (size_t i = 0; i < b->policies.count; i++) {
-		struct op *op = &b->policies.v[i];
-		struct policy *p = op->object;
-		const struct rstr *key = op->name;
-		if (!p)
-			continue;
-		struct policy *old = rcumap_get(b->w->policies, key_pointer(&key));
-		if (old && policy_eq(old, p)) {
-			old->source = p->source;
-			b->result.unchanged++;
-			continue;
-		}
-		int err = world_put_policy(b->w, p);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX; /* done: not a removal */
-			count_put(b, old != NULL);
-			b->result.policies_changed = true;
-		}
-		step(b, err);
-	}
-}
-
-static void put_services(struct batch *b)
-{
-	for (size_t i = 0; i < b->services.count; i++) {
-		struct op *op = &b->services.v[i];
-		struct service *s = op->object;
-		const struct rstr *key = op->name;
-		if (!s)
-			continue;
-		struct service *old = rcumap_get(b->w->services, key_pointer(&key));
-		if (old && service_eq(old, s)) {
-			old->source = s->source;
-			b->result.unchanged++;
-			continue;
-		}
-		int err = world_put_service(b->w, s);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX;
-			count_put(b, old != NULL);
-		}
-		step(b, err);
-	}
-}
-
-static bool change_room(struct batch *b, size_t more)
-{
-	while (b->changes_cap < b->changes_count + more)
-		if (!reserve((void **)&b->changes, &b->changes_cap, b->changes_cap,
-			     sizeof(*b->changes)))
-			return false;
-	return true;
-}
-
-static void change_push(struct batch *b, const struct workload *w, const struct workload_service *s,
-			bool removed)
-{
-	b->changes[b->changes_count++] = (struct endpoint_change){
-		.service_key = rstr_get(s->key),
-		.uid = rstr_get(w->uid),
-		.ports = portmap_get(s->ports),
-		.unhealthy = w->status == WORKLOAD_UNHEALTHY,
-		.removed = removed,
-	};
-}
-
-static const struct workload_service *service_of(const struct workload *w, const struct rstr *key)
-{
-	for (size_t i = 0; w && i < w->services_count; i++)
-		if (w->services[i].key == key)
-			return &w->services[i];
-	return NULL;
-}
-
-/* What the step from `old` to `new` (either may be NULL) means for services. Room was made before. */
-static void note_endpoints(struct batch *b, const struct workload *old, const struct workload *new)
-{
-	for (size_t i = 0; old && i < old->services_count; i++)
-		if (!service_of(new, old->services[i].key))
-			change_push(b, old, &old->services[i], true);
-	for (size_t i = 0; new &&i < new->services_count; i++) {
-		const struct workload_service *was = service_of(old, new->services[i].key);
-		if (!was || was->ports != new->services[i].ports || old->status != new->status)
-			change_push(b, new, &new->services[i], false);
-	}
-}
-
-/* Remembers a local workload whose identity may have lost its last user. */
-static bool note_gone(struct batch *b, struct workload *old, const struct workload *new)
-{
-	if (!world_is_local(b->w, old) ||
-	    (new &&world_is_local(b->w, new) &&
-	     new->ns == old->ns &&new->service_account == old->service_account))
-		return true;
-	if (!reserve((void **)&b->gone, &b->gone_cap, b->gone_count, sizeof(struct workload *)))
-		return false;
-	b->gone[b->gone_count++] = workload_get(old);
-	return true;
-}
-
-static int put_one_workload(struct batch *b, struct workload *w, struct workload *old)
-{
-	if (!change_room(b, w->services_count + (old ? old->services_count : 0U)))
-		return ERR_NOMEM;
-	if (old && !note_gone(b, old, w))
-		return ERR_NOMEM;
-	/* `old` is retired by the next call: its memory stays until the epoch is reclaimed, but its endpoints come first. */
-	size_t before = b->changes_count;
-	note_endpoints(b, old, w);
-	int err = world_put_workload(b->w, w);
-	if (err)
-		while (b->changes_count > before)
-			change_fini(&b->changes[--b->changes_count]);
-	return err;
-}
-
-static void put_workloads(struct batch *b)
-{
-	for (size_t i = 0; i < b->workloads.count; i++) {
-		struct op *op = &b->workloads.v[i];
-		struct workload *w = op->object;
-		if (!w)
-			continue;
-		struct workload_cell *cell = cell_find(b->w, op->name);
-		struct workload *old = cell ? cell->now : NULL;
-		if (old && workload_eq(old, w)) {
-			old->source = w->source;
-			b->result.unchanged++;
-			continue;
-		}
-		bool existed = old != NULL;
-		int err = put_one_workload(b, w, old);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX;
-			count_put(b, existed);
-			if (b->w->hooks.local_workload && world_is_local(b->w, w))
-				b->w->hooks.local_workload(b->w->hooks.arg, w);
-		}
-		step(b, err);
-	}
-}
-
-static bool is_removal(const struct op *op)
-{
-	return !op->object && op->seq != UINT64_MAX;
-}
-
-/* Endpoints of workloads that go, noted before the services are touched. */
-static void note_removed_workloads(struct batch *b)
-{
-	for (size_t i = 0; i < b->workloads.count; i++) {
-		struct op *op = &b->workloads.v[i];
-		struct workload_cell *cell = is_removal(op) ? cell_find(b->w, op->name) : NULL;
-		if (!cell || !cell->now)
-			continue;
-		if (!change_room(b, cell->now->services_count)) {
-			op->seq = UINT64_MAX; /* stays: half a removal would be worse */
-			step(b, ERR_NOMEM);
-			continue;
-		}
-		note_endpoints(b, cell->now, NULL);
-	}
-}
-
-static int by_service(const void *a, const void *b)
-{
-	const struct endpoint_change *x = a, *y = b;
-
-	if (x->service_key != y->service_key)
-		return (uintptr_t)x->service_key < (uintptr_t)y->service_key ? -1 : 1;
-	return (uintptr_t)x->uid < (uintptr_t)y->uid ? -1 : x->uid != y->uid;
-}
-
-/* Each (service, workload) is noted at most once, since each workload has one operation. */
-static void apply_endpoints(struct batch *b)
-{
-	if (b->changes_count == 0)
-		return;
-	qsort(b->changes, b->changes_count, sizeof(*b->changes), by_service);
-	for (size_t i = 0, end; i < b->changes_count; i = end) {
-		end = i + 1;
-		while (end < b->changes_count &&
-		       b->changes[end].service_key == b->changes[i].service_key)
-			end++;
-		step(b, endpoints_apply(b->w, &b->changes[i], end - i));
-	}
-}
-
-static void remove_all(struct batch *b)
-{
-	for (size_t i = 0; i < b->workloads.count; i++) {
-		struct workload_cell *cell = is_removal(&b->workloads.v[i])
-						     ? cell_find(b->w, b->workloads.v[i].name)
-						     : NULL;
-		if (!cell || !cell->now)
-			continue;
-		if (!note_gone(b, cell->now, NULL))
-			step(b, ERR_NOMEM);
-		world_del_workload(b->w, cell->now);
-		b->result.removed++;
-		step(b, 0);
-	}
-	for (size_t i = 0; i < b->services.count; i++) {
-		const struct rstr *key = b->services.v[i].name;
-		struct service *s = is_removal(&b->services.v[i])
-					    ? rcumap_get(b->w->services, key_pointer(&key))
-					    : NULL;
-		if (!s)
-			continue;
-		int err = world_del_service(b->w, s);
-		if (!err)
-			b->result.removed++;
-		step(b, err);
-	}
-	for (size_t i = 0; i < b->policies.count; i++) {
-		const struct rstr *key = b->policies.v[i].name;
-		struct policy *p = is_removal(&b->policies.v[i])
-					   ? rcumap_get(b->w->policies, key_pointer(&key))
-					   : NULL;
-		if (!p)
-			continue;
-		world_del_policy(b->w, p);
-		b->result.removed++;
-		b->result.policies_changed = true;
-		step(b, 0);
-	}
-}
-
-static void tell_unused(struct batch *b)
-{
-	for (size_t i = 0; i < b->gone_count; i++)
-		if (b->w->hooks.identity_unused && !world_identity_used(b->w, b->gone[i]))
-			b->w->hooks.identity_unused(b->w->hooks.arg, b->gone[i]);
-}
-
-int batch_apply(struct batch *b, struct batch_result *result)
-{
-	struct world *w = b->w;
-
-	ops_settle(&b->policies, put_policy);
-	ops_settle(&b->services, put_service);
-	ops_settle(&b->workloads, put_workload);
-	int err = b->whole ? add_removals(b) : 0;
-	if (err) {
-		batch_free(b);
-		return err;
-	}
-	put_policies(b);
-	put_services(b);
-	put_workloads(b);
-	note_removed_workloads(b);
-	apply_endpoints(b);
-	remove_all(b);
-	tell_unused(b);
-	if (b->result.policies_changed)
-		__atomic_fetch_add(&w->policy_version, 1, __ATOMIC_RELEASE);
-	if (b->result.added + b->result.changed + b->result.removed > 0)
-		__atomic_fetch_add(&w->version, 1, __ATOMIC_RELEASE);
-	err = b->error;
-	if (result)
-		*result = b->result;
-	batch_free(b);
-	return err;
 }

@@ -111,8 +111,8 @@ static struct service *attribute(const struct world *w, const struct inbound_que
 	size_t count = only ? 1 : q->local->services_count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct service *s = only ? only
-					 : world_service_by_key(w, q->local->services[i].key);
+		struct service *s =
+			only ? only : world_service_by_key(w, workload_services(q->local)[i].key);
 		if (!s)
 			continue;
 		if (q->forwarded_host.n > 0 && str_eq(rstr_str(s->hostname), q->forwarded_host))

@@ -11,9 +11,9 @@ enum { WORKLOAD_MAGIC = 0x574c4f44 };
 /* The strings of a workload in the order of the spec's; identity is made from three of them. */
 #define STRINGS(X)                                                                               \
 	X(uid)                                                                                   \
-	X(name) X(ns) X(service_account) X(trust_domain) X(hostname) X(network) X(node)          \
-		X(workload_name) X(canonical_name) X(canonical_revision) X(cluster_id) X(region) \
-			X(zone) X(subzone)
+	X(name)                                                                                  \
+	X(ns) X(service_account) X(trust_domain) X(hostname) X(network) X(node) X(workload_name) \
+		X(canonical_name) X(canonical_revision) X(cluster_id) X(region) X(zone) X(subzone)
 
 static int intern_identity(const struct workload_spec *spec, struct rstr **out)
 {
@@ -41,6 +41,8 @@ static int fill_strings(struct workload *w, const struct workload_spec *spec)
 /* Sorted by text, so that equal maps compare equal and dumps are in order. */
 static int fill_services(struct workload *w, const struct workload_spec *spec)
 {
+	struct workload_service *to = workload_services(w);
+
 	for (size_t i = 0; i < spec->services_count; i++) {
 		const struct workload_service_spec *from = &spec->services[i];
 		struct workload_service s;
@@ -54,12 +56,12 @@ static int fill_services(struct workload *w, const struct workload_spec *spec)
 			rstr_put(s.key);
 			return err;
 		}
-		size_t at = w->services_count++;
-		while (at > 0 && strcmp(w->services[at - 1].key->text, s.key->text) > 0) {
-			w->services[at] = w->services[at - 1];
+		size_t at = i;
+		while (at > 0 && strcmp(to[at - 1].key->text, s.key->text) > 0) {
+			to[at] = to[at - 1];
 			at--;
 		}
-		w->services[at] = s;
+		to[at] = s;
 	}
 	return 0;
 }
@@ -75,10 +77,9 @@ static int fill(struct workload *w, const struct workload_spec *spec)
 	    (err = gateway_new(spec->network_gateway, &w->network_gateway)) != 0)
 		return err;
 	for (size_t i = 0; i < spec->policies_count; i++) {
-		w->policies[i] = rstr_intern(spec->policies[i]);
-		if (!w->policies[i])
+		workload_policies(w)[i] = rstr_intern(spec->policies[i]);
+		if (!workload_policies(w)[i])
 			return ERR_NOMEM;
-		w->policies_count++;
 	}
 	return fill_services(w, spec);
 }
@@ -88,21 +89,19 @@ int workload_new(const struct workload_spec *spec, struct workload **out)
 	if (spec->ips_count > UINT16_MAX || spec->policies_count > UINT16_MAX ||
 	    spec->services_count > UINT16_MAX)
 		return ERR_LIMIT;
-	size_t services_bytes = spec->services_count * sizeof(struct workload_service);
-	size_t policies_bytes = spec->policies_count * sizeof(struct rstr *);
-	size_t ips_bytes = spec->ips_count * sizeof(struct ip);
-	struct workload *w = calloc(1, sizeof(*w) + services_bytes + policies_bytes + ips_bytes);
+	struct workload *w =
+		calloc(1, sizeof(*w) + spec->services_count * sizeof(struct workload_service) +
+				  spec->policies_count * sizeof(struct rstr *) +
+				  spec->ips_count * sizeof(struct ip));
 	if (!w)
 		return ERR_NOMEM;
 	w->magic = WORKLOAD_MAGIC;
 	w->refs = 1;
-	w->services = (struct workload_service *)(w + 1);
-	w->policies = (struct rstr **)((char *)(w + 1) + services_bytes);
-	struct ip *ips = (struct ip *)((char *)(w + 1) + services_bytes + policies_bytes);
-	w->ips = ips;
-	w->ips_count = spec->ips_count;
-	if (ips_bytes)
-		memcpy(ips, spec->ips, ips_bytes);
+	w->ips_count = (uint16_t)spec->ips_count;
+	w->policies_count = (uint16_t)spec->policies_count;
+	w->services_count = (uint16_t)spec->services_count;
+	if (spec->ips_count)
+		memcpy(workload_ips(w), spec->ips, spec->ips_count * sizeof(struct ip));
 	w->protocol = spec->protocol;
 	w->network_mode = spec->network_mode;
 	w->type = spec->type;
@@ -144,10 +143,10 @@ void workload_put(struct workload *w)
 	gateway_put(w->waypoint);
 	gateway_put(w->network_gateway);
 	for (size_t i = 0; i < w->policies_count; i++)
-		rstr_put(w->policies[i]);
+		rstr_put(workload_policies(w)[i]);
 	for (size_t i = 0; i < w->services_count; i++) {
-		rstr_put(w->services[i].key);
-		portmap_put(w->services[i].ports);
+		rstr_put(workload_services(w)[i].key);
+		portmap_put(workload_services(w)[i].ports);
 	}
 	w->magic = 0;
 	free(w);
@@ -159,15 +158,17 @@ static bool lists_eq(const struct workload *a, const struct workload *b)
 	    a->services_count != b->services_count)
 		return false;
 	for (size_t i = 0; i < a->ips_count; i++)
-		if (!ip_eq(&a->ips[i], &b->ips[i]))
+		if (!ip_eq(&workload_ips(a)[i], &workload_ips(b)[i]))
 			return false;
 	for (size_t i = 0; i < a->policies_count; i++)
-		if (a->policies[i] != b->policies[i])
+		if (workload_policies(a)[i] != workload_policies(b)[i])
 			return false;
-	for (size_t i = 0; i < a->services_count; i++)
-		if (a->services[i].key != b->services[i].key ||
-		    a->services[i].ports != b->services[i].ports)
+	for (size_t i = 0; i < a->services_count; i++) {
+		const struct workload_service *x = &workload_services(a)[i];
+		const struct workload_service *y = &workload_services(b)[i];
+		if (x->key != y->key || x->ports != y->ports)
 			return false;
+	}
 	return true;
 }
 
@@ -178,8 +179,9 @@ bool workload_eq(const struct workload *a, const struct workload *b)
 		return false;
 	STRINGS(X)
 	X(capacity)
-		X(app_tunnel_port) X(protocol) X(network_mode) X(type) X(status) X(app_tunnel)
-			X(has_app_tunnel) X(native_tunnel)
+	X(app_tunnel_port)
+		X(protocol) X(network_mode) X(type) X(status) X(app_tunnel) X(has_app_tunnel)
+			X(native_tunnel)
 #undef X
 				return gateway_eq(a->waypoint, b->waypoint) &&
 		gateway_eq(a->network_gateway, b->network_gateway) && lists_eq(a, b);
@@ -188,7 +190,7 @@ bool workload_eq(const struct workload *a, const struct workload *b)
 bool workload_has_ip(const struct workload *w, const struct ip *ip)
 {
 	for (size_t i = 0; i < w->ips_count; i++)
-		if (ip_eq(&w->ips[i], ip))
+		if (ip_eq(&workload_ips(w)[i], ip))
 			return true;
 	return false;
 }

@@ -53,22 +53,36 @@ struct workload {
 	struct epoch_node retire; /* world's */
 	uint32_t magic;
 	uint32_t refs; /* atomic */
-	struct rstr *uid, *name, *ns, *service_account, *trust_domain, *hostname, *network, *node;
-	struct rstr *workload_name, *canonical_name, *canonical_revision, *cluster_id;
-	struct rstr *region, *zone, *subzone;
-	struct rstr *identity; /* "spiffe://<trust domain>/ns/<ns>/sa/<service account>" */
-	struct gateway *waypoint, *network_gateway;
+	/* What every choice among endpoints looks at stands together. */
 	uint32_t capacity; /* load-balancing weight */
 	uint16_t app_tunnel_port;
+	uint16_t ips_count, policies_count, services_count;
 	uint8_t protocol, network_mode, type, status, app_tunnel;
 	uint8_t source; /* world's */
 	bool has_app_tunnel, native_tunnel;
-	uint16_t ips_count, policies_count, services_count;
-	/* Arrays stand behind the struct in the same block. */
-	const struct ip *ips;
-	struct rstr **policies;
-	struct workload_service *services;
+	struct rstr *hostname, *network, *node, *region, *zone, *subzone, *cluster_id;
+	struct gateway *network_gateway, *waypoint;
+	struct rstr *uid, *name, *ns, *service_account, *trust_domain;
+	struct rstr *workload_name, *canonical_name, *canonical_revision;
+	struct rstr *identity; /* "spiffe://<trust domain>/ns/<ns>/sa/<service account>" */
+	/* Behind it in the same block: services, policies, addresses, as many as their counts say. */
 };
+
+static inline struct workload_service *workload_services(const struct workload *w)
+{
+	return (struct workload_service *)(w + 1);
+}
+
+/* Keys of selector policies. */
+static inline struct rstr **workload_policies(const struct workload *w)
+{
+	return (struct rstr **)(workload_services(w) + w->services_count);
+}
+
+static inline struct ip *workload_ips(const struct workload *w)
+{
+	return (struct ip *)(workload_policies(w) + w->policies_count);
+}
 
 /*
  * Control thread. Empty strings stay empty: defaults are the source's business (contract 3.4, 3.8). 0, ERR_NOMEM,

@@ -251,7 +251,7 @@ static bool count_unknown(void *arg, struct workload *workload)
 	} *count = arg;
 
 	for (size_t i = 0; i < workload->policies_count; i++) {
-		const struct rstr *key = workload->policies[i];
+		const struct rstr *key = workload_policies(workload)[i];
 		if (!rcumap_get(count->w->policies, key_pointer(&key)))
 			count->unknown++;
 	}

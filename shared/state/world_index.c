@@ -65,9 +65,9 @@ static void unindex_workload(struct world *w, struct workload_cell *cell,
 	struct key k;
 
 	for (size_t i = 0; from->network_mode == WORKLOAD_STANDARD && i < from->ips_count; i++) {
-		if (has_address(except, from->network, &from->ips[i]))
+		if (has_address(except, from->network, &workload_ips(from)[i]))
 			continue;
-		key_ip(&k, rstr_str(from->network), &from->ips[i]);
+		key_ip(&k, rstr_str(from->network), &workload_ips(from)[i]);
 		multi_del(&w->by_ip, key_str(&k), cell);
 	}
 	if (world_is_local(w, from) && !same_local(w, except, from)) {
@@ -80,24 +80,24 @@ static void unindex_workload(struct world *w, struct workload_cell *cell,
 	}
 }
 
-static int index_workload(struct world *w, struct workload_cell *cell, const struct workload *new)
+static int index_workload(struct world *w, struct workload_cell *cell, const struct workload *to)
 {
 	struct key k;
 	int err;
 
-	for (size_t i = 0; new->network_mode == WORKLOAD_STANDARD &&i < new->ips_count; i++) {
-		key_ip(&k, rstr_str(new->network), &new->ips[i]);
+	for (size_t i = 0; to->network_mode == WORKLOAD_STANDARD && i < to->ips_count; i++) {
+		key_ip(&k, rstr_str(to->network), &workload_ips(to)[i]);
 		CHECK(k.ok);
 		if ((err = multi_add(&w->by_ip, key_str(&k), cell)) != 0)
 			return err;
 	}
-	if (world_is_local(w, new)) {
-		local_key(&k, new);
+	if (world_is_local(w, to)) {
+		local_key(&k, to);
 		if ((err = multi_add(&w->local, key_str(&k), cell)) != 0)
 			return err;
 	}
-	if (new->hostname->len > 0) {
-		hostname_key(&k, new);
+	if (to->hostname->len > 0) {
+		hostname_key(&k, to);
 		if ((err = multi_add(&w->by_hostname, key_str(&k), cell)) != 0)
 			return err;
 	}

@@ -68,7 +68,7 @@ static void every_workload_field(void **state)
 	assert_string_equal(w->zone->text, "z");
 	assert_string_equal(w->subzone->text, "s");
 	assert_int_equal(w->policies_count, 2);
-	assert_string_equal(w->policies[1]->text, "root/p2");
+	assert_string_equal(workload_policies(w)[1]->text, "root/p2");
 	assert_int_equal(w->waypoint->kind, GATEWAY_ADDRESS);
 	assert_string_equal(w->waypoint->name->text, "net");
 	assert_int_equal(w->network_gateway->kind, GATEWAY_HOSTNAME);
@@ -77,7 +77,7 @@ static void every_workload_field(void **state)
 	assert_true(w->has_app_tunnel);
 	assert_int_equal(w->app_tunnel, APP_TUNNEL_PROXY);
 	assert_int_equal(w->app_tunnel_port, 15088);
-	assert_int_equal(portmap_find(w->services[0].ports, 443)->target, 8443);
+	assert_int_equal(portmap_find(workload_services(w)[0].ports, 443)->target, 8443);
 	static_report_fini(&report);
 	fx_end(&f);
 }

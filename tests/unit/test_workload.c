@@ -259,9 +259,9 @@ static void equal_content_is_equal(void **state)
 	assert_true(workload_eq(a, b));
 	assert_string_equal(a->identity->text, "spiffe://td/ns/n/sa/s");
 	/* Sorted; the last word on a port counts. */
-	assert_string_equal(a->services[0].key->text, "n/a");
-	assert_int_equal(portmap_find(a->services[1].ports, 80)->target, 8081);
-	assert_int_equal(portmap_count(a->services[1].ports), 2);
+	assert_string_equal(workload_services(a)[0].key->text, "n/a");
+	assert_int_equal(portmap_find(workload_services(a)[1].ports, 80)->target, 8081);
+	assert_int_equal(portmap_count(workload_services(a)[1].ports), 2);
 	workload_put(b);
 	spec.capacity = 7;
 	assert_int_equal(workload_new(&spec, &b), 0);
