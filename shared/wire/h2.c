@@ -7,6 +7,7 @@
 
 #include "h2_private.h"
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
 
 /* Takes one token; false when the bucket of `burst` tokens, filled at `per_s`, is empty. */
 static bool bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t per_s, uint32_t burst)
@@ -209,6 +210,7 @@ static int make_session(struct h2 *h2)
 	nghttp2_option_set_no_closed_streams(opt, 1);
 	/* before the peer's SETTINGS arrive (contract 5.3) */
 	nghttp2_option_set_peer_max_concurrent_streams(opt, 100);
+	nghttp2_option_set_max_continuations(opt, LIMIT_H2_CONTINUATIONS);
 	/* our own bucket judges first, and says ENHANCE_YOUR_CALM (contract 14) */
 	nghttp2_option_set_stream_reset_rate_limit(opt, 2ULL * h2->config.resets_burst,
 						   2ULL * h2->config.resets_per_s);
@@ -348,7 +350,7 @@ bool h2_request_waits(const struct h2 *h2)
 
 bool h2_wants_pull(const struct h2 *h2)
 {
-	return h2->rest_len > 0 || nghttp2_session_want_write(h2->ng);
+	return h2->rest_len > 0 || h2->yielded > 0 || nghttp2_session_want_write(h2->ng);
 }
 
 static nghttp2_nv nv_of(const struct header *h)

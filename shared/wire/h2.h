@@ -5,8 +5,9 @@
  *
  * Flow control: a stream's window is returned as its user says credit(), so back pressure is per stream. The
  * connection's window is returned on receipt while the session buffers less than h2_config.buffered_max, so that a
- * stalled stream blocks nobody else; beyond that it waits for credit. Windows start at window_start and double while
- * the user drains a whole window in less than H2_GROW_MS, up to window_max.
+ * stalled stream blocks nobody else; beyond that it waits for credit, so that a session holds at most that and one
+ * connection window. Windows start at window_start and double while the user drains a whole window in less than
+ * H2_GROW_MS (more than the round trip of any path worth filling), up to window_max.
  *
  * nghttp2's callbacks only record; h2_recv() and h2_pull() drive.
  */
@@ -17,7 +18,7 @@
 #include "record.h"
 #include "shared/base/endpoint.h"
 
-enum { H2_GROW_MS = 100 };
+enum { H2_GROW_MS = 250 };
 
 struct h2;
 
@@ -52,19 +53,19 @@ struct h2_stream {
 	struct bufq tx;
 	uint32_t uncredited;
 	uint32_t window;
-	uint32_t drained; /* bytes credited since drained_since_ns */
+	uint32_t drained; /* bytes credited since a whole window was, at drained_since_ns */
 	uint64_t drained_since_ns;
 	struct h2_head *head; /* request (server) or response (client) head; NULL until complete */
 	uint16_t status;      /* client: of the final response, 0 before */
 	bool head_done;	      /* the head above is complete */
 	bool finishing;	      /* END_STREAM follows the last queued byte */
 	bool deferred;	      /* nghttp2 waits for nghttp2_session_resume_data */
-	bool yielded;	      /* deferred only to let other streams speak this turn */
+	bool yielded;	      /* deferred only until the others have spoken */
 	bool user_closed;     /* the user gave it back; freed when nghttp2 forgets it too */
 	bool local_done;      /* END_STREAM was sent */
 	bool answered;	      /* server: the response head was submitted */
 	bool taken;	      /* given to a user; before that it is the session's alone */
-	uint32_t turn_bytes;  /* laid down in this pull */
+	uint32_t turn_bytes;  /* laid down in this round */
 	void *owner;	      /* the user's */
 };
 

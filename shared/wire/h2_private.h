@@ -37,6 +37,7 @@ struct h2 {
 	uint32_t conn_window, conn_drained;
 	uint64_t conn_drained_since_ns;
 	uint32_t pongs;
+	uint32_t yielded; /* streams that wait for the next round of output */
 	int32_t last_request_id;
 	struct h2_bucket resets, controls;
 	int doomed; /* why the session ends, once it must */
@@ -59,6 +60,14 @@ void h2_stream_gone(struct h2_stream *s, uint32_t error_code);
 void h2_stream_local_end(struct h2_stream *s);
 nghttp2_ssize h2_stream_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
 			     uint32_t *flags, nghttp2_data_source *source, void *user);
+
+/* Waits for the others' turn, or no longer. */
+static inline void h2_yield(struct h2_stream *s, bool yes)
+{
+	if (s->yielded != yes)
+		s->h2->yielded += yes ? 1 : -1U;
+	s->yielded = yes;
+}
 
 /* Callbacks of nghttp2 in h2_pull.c. */
 nghttp2_ssize h2_on_read_length(nghttp2_session *ng, uint8_t frame_type, int32_t id,

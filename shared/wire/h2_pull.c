@@ -68,10 +68,10 @@ int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *fr
 	return record_full(w) ? NGHTTP2_ERR_PAUSE : 0;
 }
 
-/* Lets streams that spoke their share speak again. Returns whether there were any. */
-static bool resume_yielded(struct h2 *h2)
+/* Everybody had a turn: a new round begins. Returns whether somebody waited for it. */
+static bool next_round(struct h2 *h2)
 {
-	bool any = false;
+	bool any = h2->yielded > 0;
 
 	list_for_each(node, &h2->pending) {
 		struct h2_stream *s = container_of(node, struct h2_stream, pending);
@@ -79,8 +79,8 @@ static bool resume_yielded(struct h2 *h2)
 		s->turn_bytes = 0;
 		if (!s->yielded)
 			continue;
-		any = true;
-		s->yielded = s->deferred = false;
+		h2_yield(s, false);
+		s->deferred = false;
 		(void)nghttp2_session_resume_data(h2->ng, s->id);
 	}
 	return any;
@@ -105,9 +105,12 @@ static int send_error(const struct h2 *h2, nghttp2_ssize rv)
 static int put_rest(struct h2 *h2, struct record_writer *w)
 {
 	while (h2->rest_len > 0) {
-		int err = record_room(w, 1);
-		size_t n = MIN((size_t)record_left(w), h2->rest_len);
+		int err = record_left(w) ? 0 : record_seal(w);
+		size_t n;
 
+		if (!err)
+			err = record_room(w, 1);
+		n = MIN((size_t)record_left(w), h2->rest_len);
 		if (err == ERR_NOMEM)
 			h2->starved = true;
 		if (!err)
@@ -129,7 +132,7 @@ static int lay_down(struct h2 *h2, struct record_writer *w)
 
 		if (n < 0)
 			return send_error(h2, n);
-		if (n == 0 && (h2->starved || !resume_yielded(h2)))
+		if (n == 0 && (h2->starved || record_full(w) || !next_round(h2)))
 			break;
 		h2->rest_len = (size_t)n;
 		err = put_rest(h2, w);
@@ -144,7 +147,6 @@ int h2_pull(struct h2 *h2, struct record_writer *w)
 	h2->writer = w;
 	h2->starved = false;
 	err = lay_down(h2, w);
-	(void)resume_yielded(h2);
 	h2_unpin(h2);
 	h2->writer = NULL;
 	return err;

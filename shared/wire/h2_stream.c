@@ -6,8 +6,8 @@
 #include "h2_private.h"
 #include "shared/base/err.h"
 
-/* Bytes of one stream laid down before others that wait get their turn. */
-enum { H2_QUANTUM_BYTES = 64 * 1024, H2_HEAD_FIELDS_START = 12, H2_HEAD_FIELDS_MAX = 256 };
+/* Bytes of one stream after which others that wait get their turn: four full records. */
+enum { H2_QUANTUM_BYTES = 60 * 1024, H2_HEAD_FIELDS_START = 12, H2_HEAD_FIELDS_MAX = 256 };
 
 static struct h2_stream *stream_of(struct endpoint *ep)
 {
@@ -179,8 +179,6 @@ static void stream_grow(struct h2_stream *s, uint32_t n)
 {
 	struct h2 *h2 = s->h2;
 
-	if (s->drained == 0)
-		s->drained_since_ns = h2->now_ns;
 	s->drained += n;
 	if (s->drained < s->window)
 		return;
@@ -191,6 +189,7 @@ static void stream_grow(struct h2_stream *s, uint32_t n)
 							    (int32_t)s->window);
 	}
 	s->drained = 0;
+	s->drained_since_ns = h2->now_ns;
 }
 
 static void uncharge(struct h2_stream *s, uint32_t n)
@@ -217,7 +216,8 @@ static void op_credit(struct endpoint *ep, uint32_t n)
 
 static void resume(struct h2_stream *s)
 {
-	if (s->deferred && s->id >= 0) {
+	/* who spoke its share waits for the next round, whatever it has to say now */
+	if (s->deferred && !s->yielded && s->id >= 0) {
 		s->deferred = false;
 		(void)nghttp2_session_resume_data(s->h2->ng, s->id);
 	}
@@ -230,6 +230,7 @@ static void drop_tx(struct h2_stream *s)
 	bufq_fini(&s->tx);
 	s->ep.tx_pending = 0;
 	list_del(&s->pending);
+	h2_yield(s, false);
 }
 
 static void op_send(struct endpoint *ep, struct bufq *q)
@@ -364,7 +365,8 @@ nghttp2_ssize h2_stream_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size
 		return NGHTTP2_ERR_DEFERRED;
 	}
 	if (n > 0 && s->turn_bytes >= H2_QUANTUM_BYTES && h2->pending.next->next != &h2->pending) {
-		s->deferred = s->yielded = true;
+		s->deferred = true;
+		h2_yield(s, true);
 		return NGHTTP2_ERR_DEFERRED;
 	}
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
