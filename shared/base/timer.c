@@ -40,7 +40,7 @@ void timer_wheel_init(struct timer_wheel *w, uint64_t now_ns, struct taskq *queu
 			list_init(&w->slot[l][s]);
 		w->occupied[l] = 0;
 	}
-	w->now_ms = now_ns / NS_PER_MS;
+	w->now_ms = w->clock_ms = now_ns / NS_PER_MS;
 	w->armed = 0;
 	w->queue = queue;
 }
@@ -60,10 +60,15 @@ static void place(struct timer_wheel *w, struct timer *t)
 	w->occupied[level] |= 1ULL << slot;
 }
 
+void timer_wheel_tell(struct timer_wheel *w, uint64_t now_ns)
+{
+	w->clock_ms = MAX(w->clock_ms, now_ns / NS_PER_MS);
+}
+
 void timer_arm(struct timer_wheel *w, struct timer *t, uint64_t delay_ms)
 {
 	timer_disarm(w, t);
-	delay_ms = MAX(delay_ms, 1ULL);
+	delay_ms = MIN(MAX(delay_ms, 1ULL), DELAY_MS_MAX) + (w->clock_ms - w->now_ms);
 	t->due_ms = w->now_ms + MIN(delay_ms, DELAY_MS_MAX);
 	w->armed++;
 	place(w, t);
@@ -115,6 +120,7 @@ static void take_passed(struct timer_wheel *w, unsigned int level, uint64_t then
 void timer_wheel_advance(struct timer_wheel *w, uint64_t now_ns)
 {
 	uint64_t then_ms = now_ns / NS_PER_MS;
+	timer_wheel_tell(w, now_ns);
 	if (then_ms <= w->now_ms)
 		return;
 

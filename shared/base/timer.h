@@ -17,14 +17,20 @@ struct timer {
 struct timer_wheel {
 	struct list slot[6][64];
 	uint64_t occupied[6]; /* bit per slot, may be set for an empty slot */
-	uint64_t now_ms;
+	uint64_t now_ms;      /* where the wheel stands */
+	uint64_t clock_ms;    /* what time it is: not before now_ms */
 	uint32_t armed;
 	struct taskq *queue;
 };
 
 void timer_wheel_init(struct timer_wheel *w, uint64_t now_ns, struct taskq *queue);
 void timer_init(struct timer *t, struct task *task);
-/* (Re)arms the timer to fire no earlier than delay_ms after the wheel's now. Durations beyond the wheel are clamped. */
+/*
+ * What time it is, for timers that are armed before the wheel is moved: a thread that slept long arms them first. Fires
+ * nothing; a clock that went back changes nothing.
+ */
+void timer_wheel_tell(struct timer_wheel *w, uint64_t now_ns);
+/* (Re)arms the timer to fire no earlier than delay_ms after the time last told. Durations beyond the wheel are clamped. */
 void timer_arm(struct timer_wheel *w, struct timer *t, uint64_t delay_ms);
 void timer_disarm(struct timer_wheel *w, struct timer *t);
 static inline bool timer_armed(const struct timer *t)

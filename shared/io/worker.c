@@ -103,6 +103,7 @@ static void wait_collect(struct worker *w, uint64_t max_ns)
 	if (w->epoch)
 		epoch_online(w->epoch, w->epoch_reader);
 	w->now_ns = io->backend->now(io);
+	timer_wheel_tell(&w->timers, w->now_ns);
 	io->backend->collect(io);
 }
 

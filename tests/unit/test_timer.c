@@ -178,12 +178,32 @@ static void agrees_with_model(void **state)
 	}
 }
 
+/* A thread that slept until somebody called arms the caller's deadline before it moves the wheel. */
+static void counts_from_the_time_told(void **state)
+{
+	(void)state;
+	static const uint64_t slept[] = {0, 1, 63, 4096, 3600000, 1ULL << 36};
+	for (size_t i = 0; i < ARRAY_SIZE(slept); i++) {
+		set_up(1000 * NS_PER_MS);
+		timer_wheel_tell(&wheel, (1000 + slept[i]) * NS_PER_MS);
+		timer_wheel_tell(&wheel, 1); /* a clock that went back */
+		timer_arm(&wheel, &items[0].timer, 2000);
+		advance_ms(1000 + slept[i]);
+		advance_ms(1000 + slept[i] + 1999);
+		/* Beyond what the wheel can hold it may be early, never late. */
+		assert_int_equal(items[0].fired, slept[i] == 1ULL << 36);
+		advance_ms(1000 + slept[i] + 2000);
+		assert_int_equal(items[0].fired, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fires_when_due_and_not_before),
 		cmocka_unit_test(odd_calls),
 		cmocka_unit_test(next_is_never_late),
+		cmocka_unit_test(counts_from_the_time_told),
 		cmocka_unit_test(agrees_with_model),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
