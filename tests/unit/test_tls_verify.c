@@ -237,6 +237,24 @@ static void several_names(void **state)
 	testcert_free(&s);
 }
 
+/* Signatures are checked once for the same chain; the time is not. */
+static void what_was_good_expires(void **state)
+{
+	struct testcert c = testca_leaf(&root, CLIENT, 2, 0);
+	struct tls_ctx *cc = testca_ctx(&c, NULL, root.pem, NULL, NULL),
+		       *sc = testca_simple_ctx(&root, SERVER);
+	struct timespec t = {.tv_sec = 3};
+
+	(void)state;
+	outcome(cc, sc, 0, 0, "");
+	outcome(cc, sc, 0, 0, "");
+	nanosleep(&t, NULL);
+	outcome(cc, sc, ERR_TLS_ALERT, ERR_TLS_HANDSHAKE, "invalid peer certificate: expired");
+	tls_ctx_put(cc);
+	tls_ctx_put(sc);
+	testcert_free(&c);
+}
+
 static void one_value_is_one_certificate(void **state)
 {
 	struct testcert c = testca_leaf(&root, CLIENT, 600, 0);
@@ -312,6 +330,7 @@ int main(void)
 		cmocka_unit_test(uses_are_obeyed),
 		cmocka_unit_test(several_roots),
 		cmocka_unit_test(several_names),
+		cmocka_unit_test(what_was_good_expires),
 		cmocka_unit_test(one_value_is_one_certificate),
 		cmocka_unit_test(serials_are_decimal),
 		cmocka_unit_test(signing_requests),
