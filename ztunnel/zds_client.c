@@ -269,10 +269,18 @@ static bool step(struct zds_client *c)
 		task_ready(&c->app->control->run, c->fatal);
 		return false;
 	}
-	if (rc || reply.verdict == ZDS_RECONNECT) {
+	if (reply.verdict == ZDS_RECONNECT) {
+		/* Whatever spoils packets (no descriptors left, say) would spoil them again at once. */
+		disconnect(c);
+		backoff_connect(c);
+		return false;
+	}
+	if (rc) {
 		reconnect(c);
 		return false;
 	}
+	if (zds_session_ready(c->session))
+		c->connect_ms = CONNECT_FIRST_MS;
 	return true;
 }
 
