@@ -18,6 +18,11 @@ static struct {
 		struct addr from, to;
 	} redirects[16];
 	unsigned redirect_count;
+	struct {
+		int ns;
+		struct ip ip;
+	} hosts[16];
+	unsigned host_count;
 } net;
 
 /* ---- chance and time ---- */
@@ -86,11 +91,28 @@ void fakenet_redirect(const struct addr *from, const struct addr *to)
 	net.redirects[net.redirect_count++].to = *to;
 }
 
+void fakenet_host(int ns, const struct addr *at)
+{
+	CHECK(net.host_count < ARRAY_SIZE(net.hosts));
+	net.hosts[net.host_count].ns = ns;
+	net.hosts[net.host_count++].ip = at->ip;
+}
+
+void fakenet_capture(int fd, const struct addr *to)
+{
+	fake_get(fd)->capture = *to;
+}
+
 /* ---- sockets ---- */
+
+bool fake_is(int fd)
+{
+	return fd >= FAKE_FD_FIRST && fd < FAKE_FD_FIRST + FAKE_SOCKETS_MAX;
+}
 
 struct fake_socket *fake_get(int fd)
 {
-	CHECK(fd >= FAKE_FD_FIRST && fd < FAKE_FD_FIRST + FAKE_SOCKETS_MAX);
+	CHECK(fake_is(fd));
 	struct fake_socket *s = &net.sockets[fd - FAKE_FD_FIRST];
 
 	CHECK(s->used);
@@ -107,13 +129,13 @@ static struct fake_socket *twin_of(const struct fake_socket *s)
 	return s->twin < 0 ? NULL : fake_get(s->twin);
 }
 
-int fake_open(int family, uint32_t mark)
+int fake_open(int ns, int family, uint32_t mark)
 {
 	for (int i = 0; i < FAKE_SOCKETS_MAX; i++) {
 		if (net.sockets[i].used)
 			continue;
 		net.sockets[i] = (struct fake_socket){
-			.used = true, .family = family, .mark = mark, .twin = -1};
+			.used = true, .ns = ns, .family = family, .mark = mark, .twin = -1};
 		net.open++;
 		return FAKE_FD_FIRST + i;
 	}
@@ -142,8 +164,29 @@ void fake_close(int fd, bool reset)
 	net.open--;
 }
 
-static struct fake_socket *find_listener(const struct addr *to)
+/* The namespace that an address leads to from that one; -2 when nobody has it. */
+static int ns_of(int from, const struct ip *ip)
 {
+	if (net.host_count == 0 || ip_is_loopback(ip))
+		return from;
+	for (unsigned i = 0; i < net.host_count; i++)
+		if (ip_eq(&net.hosts[i].ip, ip))
+			return net.hosts[i].ns;
+	return -2;
+}
+
+/* The namespace's own address of that length, else `other`. */
+static struct ip ip_of(int ns, const struct ip *other)
+{
+	for (unsigned i = 0; i < net.host_count; i++)
+		if (net.hosts[i].ns == ns && net.hosts[i].ip.len == other->len)
+			return net.hosts[i].ip;
+	return *other;
+}
+
+static struct fake_socket *find_listener(int from, const struct addr *to)
+{
+	int ns = ns_of(from, &to->ip);
 	struct fake_socket *found = NULL;
 	uint32_t n = 0;
 
@@ -152,7 +195,7 @@ static struct fake_socket *find_listener(const struct addr *to)
 		struct fake_socket *s = &net.sockets[i];
 		static const uint8_t any[16];
 
-		if (!s->used || !s->listening || s->local.port != to->port)
+		if (!s->used || !s->listening || s->ns != ns || s->local.port != to->port)
 			continue;
 		if (!ip_eq(&s->local.ip, &to->ip) && memcmp(s->local.ip.b, any, s->local.ip.len))
 			continue;
@@ -172,26 +215,26 @@ static struct addr original(const struct addr *at)
 
 int fake_connect(int fd, const struct addr *to)
 {
-	struct fake_socket *s = fake_get(fd), *l = find_listener(to);
+	struct fake_socket *s = fake_get(fd), *l = find_listener(s->ns, to);
 
 	if (!l || fake_chance(net.faults.refuse))
 		return -ECONNREFUSED;
 	if (l->queued >= MIN(l->backlog + 1, (unsigned)FAKE_QUEUE_MAX) ||
 	    fake_chance(net.faults.blackhole))
 		return -EAGAIN;
-	int other = fake_open(l->family, l->mark);
+	int other = fake_open(l->ns, l->family, l->mark);
 
 	if (other < 0)
 		return -EAGAIN;
 	struct fake_socket *t = fake_get(other);
 
 	if (s->local.ip.len == 0)
-		s->local.ip = to->ip;
+		s->local.ip = ip_is_loopback(&to->ip) ? to->ip : ip_of(s->ns, &to->ip);
 	if (s->local.port == 0)
 		s->local.port = net.port++;
 	s->peer = t->local = *to;
 	t->peer = s->local;
-	t->original = original(to);
+	t->original = s->capture.ip.len ? s->capture : original(to);
 	s->connected = t->connected = true;
 	s->twin = other;
 	t->twin = fd_of(s);

@@ -35,6 +35,13 @@ void fakenet_stop(void);
 /* Sockets that are open. */
 uint32_t fakenet_open(void);
 uint64_t fakenet_now(void);
+/*
+ * Network namespaces are numbers too: sockets made with netns.fd == ns have their addresses from there, and what is sent
+ * to one of these finds only listeners of that namespace. Without a call there is one namespace for all.
+ */
+void fakenet_host(int ns, const struct addr *at);
+/* Whoever accepts the connection that `fd` is to make hears that it was meant for `to`. */
+void fakenet_capture(int fd, const struct addr *to);
 /* What SO_ORIGINAL_DST says of connections to `from`. */
 void fakenet_redirect(const struct addr *from, const struct addr *to);
 

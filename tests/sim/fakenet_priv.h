@@ -9,14 +9,16 @@ enum { FAKE_FD_FIRST = 1000000, FAKE_QUEUE_MAX = 128, FAKE_SOCKETS_MAX = 4096 };
 
 struct fake_socket {
 	bool used, listening, connected;
-	bool fin;	 /* the other end sends no more */
-	bool reset;	 /* an error is pending for this end ... */
-	bool error_read; /* ... or was reported already */
-	bool shut;	 /* this end sends no more */
-	int family;
+	bool fin;	     /* the other end sends no more */
+	bool reset;	     /* an error is pending for this end ... */
+	bool error_read;     /* ... or was reported already */
+	bool shut;	     /* this end sends no more */
+	bool reset_on_close; /* SO_LINGER 0 */
+	int family, ns;	     /* ns -1: the process's own */
 	uint32_t mark;
 	struct addr local, peer, original;
-	int twin; /* the other end, or -1 when it is closed */
+	struct addr capture; /* what the other end's `original` will be */
+	int twin;	     /* the other end, or -1 when it is closed */
 	uint8_t *inbox;
 	size_t inbox_head, inbox_len, inbox_cap;
 	int queue[FAKE_QUEUE_MAX]; /* of a listener */
@@ -31,8 +33,9 @@ const struct fakenet_faults *fake_faults(void);
 void fake_advance(uint64_t ns);
 
 /* A descriptor, or -EMFILE. */
-int fake_open(int family, uint32_t mark);
+int fake_open(int ns, int family, uint32_t mark);
 struct fake_socket *fake_get(int fd);
+bool fake_is(int fd);
 void fake_close(int fd, bool reset);
 /* 0, or what connect() would end with; -EAGAIN: no answer. */
 int fake_connect(int fd, const struct addr *to);

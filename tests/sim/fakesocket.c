@@ -7,6 +7,29 @@
 #include "shared/base/err.h"
 #include "shared/io/socket.h"
 
+/* The linker leads close() and setsockopt() here: the data path uses them on sockets that it refuses. */
+int __real_close(int fd);
+int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+int __wrap_close(int fd);
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+
+int __wrap_close(int fd)
+{
+	if (!fake_is(fd))
+		return __real_close(fd);
+	fake_close(fd, fake_get(fd)->reset_on_close);
+	return 0;
+}
+
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (!fake_is(fd))
+		return __real_setsockopt(fd, level, name, value, len);
+	CHECK(level == SOL_SOCKET && name == SO_LINGER && len == sizeof(struct linger));
+	fake_get(fd)->reset_on_close = true;
+	return 0;
+}
+
 int socket_netns_init(void)
 {
 	return 0;
@@ -14,10 +37,9 @@ int socket_netns_init(void)
 
 int socket_open(const struct netns *ns, int family, int type, uint32_t mark)
 {
-	(void)ns;
 	if (type != SOCK_STREAM)
 		return -ESOCKTNOSUPPORT;
-	return fake_open(family, mark);
+	return fake_open(ns ? ns->fd : -1, family, mark);
 }
 
 int socket_bind(int fd, int family, const struct addr *local)
