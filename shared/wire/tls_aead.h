@@ -11,7 +11,7 @@ struct tls_aead {
 	_Alignas(16) uint8_t state[TLS_AEAD_STATE]; /* private: key schedule and hash table */
 };
 
-/* key_len is 16 or 32. 0 or ERR_NOMEM (nothing to wipe then). */
+/* key_len is 16 or 32; aad_len of all uses at most 16. 0 or ERR_NOMEM (nothing to wipe then). */
 int must_check tls_aead_init(struct tls_aead *a, const uint8_t *key, size_t key_len);
 /* Wipes the key. */
 void tls_aead_fini(struct tls_aead *a);
@@ -21,5 +21,7 @@ bool tls_aead_seal(struct tls_aead *a, const uint8_t nonce[TLS_AEAD_NONCE], cons
 /* Decrypts n bytes in place; the tag stands behind them. False: not authentic, text is undefined. */
 bool tls_aead_open(struct tls_aead *a, const uint8_t nonce[TLS_AEAD_NONCE], const uint8_t *aad,
 		   size_t aad_len, uint8_t *text, size_t n);
+/* Whose code does it: "vaes" or "wolfcrypt". Known once there was a key. */
+const char *tls_aead_name(void);
 
 #endif
