@@ -61,6 +61,7 @@ void batch_free(struct batch *b)
 	for (size_t i = 0; i < b->changes_count; i++)
 		batch_change_fini(&b->changes[i]);
 	free(b->changes);
+	free(b->plans);
 	for (size_t i = 0; i < b->gone_count; i++)
 		workload_put(b->gone[i]);
 	free(b->gone);
@@ -72,7 +73,7 @@ bool batch_reserve(void **v, size_t *cap, size_t count, size_t size)
 	if (count < *cap)
 		return true;
 	size_t more = *cap ? *cap * 2 : 16;
-	void *bigger = reallocarray(*v, more, size);
+	void *bigger = realloc(*v, more * size);
 	if (!bigger)
 		return false;
 	*v = bigger;

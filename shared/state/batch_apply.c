@@ -105,25 +105,39 @@ static int add_removals(struct batch *b)
 
 /* ---- applying ---- */
 
-static void step(struct batch *b, int err)
+/* Between any two objects. */
+static void step(struct batch *b)
 {
-	if (err && !b->error)
-		b->error = err;
 	if (++b->since_reclaim >= RECLAIM_EVERY) {
 		b->since_reclaim = 0;
 		epoch_reclaim(b->w->epoch);
 	}
 }
 
-static void count_put(struct batch *b, bool existed)
+/* An object was published: the batch holds it no longer. */
+static void done(struct batch *b, struct op *op, bool existed)
 {
+	op->object = NULL;
+	op->seq = OP_DONE;
 	if (existed)
 		b->result.changed++;
 	else
 		b->result.added++;
+	step(b);
 }
 
-static void put_policies(struct batch *b)
+static void unchanged(struct batch *b, struct op *op)
+{
+	op->seq = OP_DONE;
+	b->result.unchanged++;
+}
+
+static bool is_removal(const struct op *op)
+{
+	return !op->object && op->seq != OP_DONE;
+}
+
+static int put_policies(struct batch *b)
 {
 	for (size_t i = 0; i < b->policies.count; i++) {
 		struct op *op = &b->policies.v[i];
@@ -134,21 +148,19 @@ static void put_policies(struct batch *b)
 		struct policy *old = rcumap_get(b->w->policies, key_pointer(&key));
 		if (old && policy_eq(old, p)) {
 			old->source = p->source;
-			b->result.unchanged++;
+			unchanged(b, op);
 			continue;
 		}
 		int err = world_put_policy(b->w, p);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX; /* done: not a removal */
-			count_put(b, old != NULL);
-			b->result.policies_changed = true;
-		}
-		step(b, err);
+		if (err)
+			return err;
+		b->result.policies_changed = true;
+		done(b, op, old != NULL);
 	}
+	return 0;
 }
 
-static void put_services(struct batch *b)
+static int put_services(struct batch *b)
 {
 	for (size_t i = 0; i < b->services.count; i++) {
 		struct op *op = &b->services.v[i];
@@ -159,18 +171,25 @@ static void put_services(struct batch *b)
 		struct service *old = rcumap_get(b->w->services, key_pointer(&key));
 		if (old && service_eq(old, s)) {
 			old->source = s->source;
-			b->result.unchanged++;
+			unchanged(b, op);
 			continue;
 		}
 		int err = world_put_service(b->w, s);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX;
-			count_put(b, old != NULL);
-		}
-		step(b, err);
+		if (err)
+			return err;
+		done(b, op, old != NULL);
 	}
+	return 0;
 }
+
+static struct workload *published(const struct batch *b, const struct op *op)
+{
+	struct workload_cell *cell = cell_find(b->w, op->name);
+
+	return cell ? cell->now : NULL;
+}
+
+/* ---- what workloads mean for services ---- */
 
 static bool change_room(struct batch *b, size_t more)
 {
@@ -201,7 +220,7 @@ static const struct workload_service *service_of(const struct workload *w, const
 	return NULL;
 }
 
-/* What the step from `old` to `now` (either may be NULL) means for services. Room was made before. */
+/* The step from `old` to `now` (either may be NULL). Room was made before. */
 static void note_endpoints(struct batch *b, const struct workload *old, const struct workload *now)
 {
 	for (size_t i = 0; old && i < old->services_count; i++) {
@@ -217,82 +236,38 @@ static void note_endpoints(struct batch *b, const struct workload *old, const st
 	}
 }
 
-/* Remembers a local workload whose identity may have lost its last user. */
-static bool note_gone(struct batch *b, struct workload *old, const struct workload *now)
+/* Remembers a local workload whose identity may lose its last user. Room was made before. */
+static void note_gone(struct batch *b, struct workload *old, const struct workload *now)
 {
 	if (!world_is_local(b->w, old) || (now && world_is_local(b->w, now) && now->ns == old->ns &&
 					   now->service_account == old->service_account))
-		return true;
-	if (!batch_reserve((void **)&b->gone, &b->gone_cap, b->gone_count,
-			   sizeof(struct workload *)))
-		return false;
+		return;
 	b->gone[b->gone_count++] = workload_get(old);
-	return true;
 }
 
-static int put_one_workload(struct batch *b, struct workload *w, struct workload *old)
-{
-	if (!change_room(b, w->services_count + (old ? old->services_count : 0U)))
-		return ERR_NOMEM;
-	if (old && !note_gone(b, old, w))
-		return ERR_NOMEM;
-	/* `old` is retired by the next call: its memory stays until the epoch is reclaimed, but its endpoints come first. */
-	size_t before = b->changes_count;
-	note_endpoints(b, old, w);
-	int err = world_put_workload(b->w, w);
-	if (err)
-		while (b->changes_count > before)
-			batch_change_fini(&b->changes[--b->changes_count]);
-	return err;
-}
-
-static void put_workloads(struct batch *b)
+/* Looks at every workload of the batch before any is touched. */
+static int note_workloads(struct batch *b)
 {
 	for (size_t i = 0; i < b->workloads.count; i++) {
 		struct op *op = &b->workloads.v[i];
-		struct workload *w = op->object;
-		if (!w)
+		struct workload *now = op->object, *old = published(b, op);
+		if (!now && !old)
 			continue;
-		struct workload_cell *cell = cell_find(b->w, op->name);
-		struct workload *old = cell ? cell->now : NULL;
-		if (old && workload_eq(old, w)) {
-			old->source = w->source;
-			b->result.unchanged++;
+		if (now && old && workload_eq(old, now)) {
+			old->source = now->source;
+			unchanged(b, op);
 			continue;
 		}
-		bool existed = old != NULL;
-		int err = put_one_workload(b, w, old);
-		if (!err) {
-			op->object = NULL;
-			op->seq = UINT64_MAX;
-			count_put(b, existed);
-			if (b->w->hooks.local_workload && world_is_local(b->w, w))
-				b->w->hooks.local_workload(b->w->hooks.arg, w);
-		}
-		step(b, err);
+		size_t room = (now ? now->services_count : 0U) + (old ? old->services_count : 0U);
+		if (!change_room(b, room) ||
+		    !batch_reserve((void **)&b->gone, &b->gone_cap, b->gone_count,
+				   sizeof(struct workload *)))
+			return ERR_NOMEM;
+		note_endpoints(b, old, now);
+		if (old)
+			note_gone(b, old, now);
 	}
-}
-
-static bool is_removal(const struct op *op)
-{
-	return !op->object && op->seq != UINT64_MAX;
-}
-
-/* Endpoints of workloads that go, noted before the services are touched. */
-static void note_removed_workloads(struct batch *b)
-{
-	for (size_t i = 0; i < b->workloads.count; i++) {
-		struct op *op = &b->workloads.v[i];
-		struct workload_cell *cell = is_removal(op) ? cell_find(b->w, op->name) : NULL;
-		if (!cell || !cell->now)
-			continue;
-		if (!change_room(b, cell->now->services_count)) {
-			op->seq = UINT64_MAX; /* stays: half a removal would be worse */
-			step(b, ERR_NOMEM);
-			continue;
-		}
-		note_endpoints(b, cell->now, NULL);
-	}
+	return 0;
 }
 
 static int by_service(const void *a, const void *b)
@@ -304,58 +279,104 @@ static int by_service(const void *a, const void *b)
 	return (uintptr_t)x->uid < (uintptr_t)y->uid ? -1 : x->uid != y->uid;
 }
 
-/* Each (service, workload) is noted at most once, since each workload has one operation. */
-static void apply_endpoints(struct batch *b)
+/* One new set for each service that is concerned. A workload has one operation, so one change for each service. */
+static int prepare_endpoints(struct batch *b)
 {
+	int err = 0;
+
 	if (b->changes_count == 0)
-		return;
+		return 0;
 	qsort(b->changes, b->changes_count, sizeof(*b->changes), by_service);
-	for (size_t i = 0, end; i < b->changes_count; i = end) {
+	b->plans = calloc(b->changes_count, sizeof(*b->plans));
+	if (!b->plans)
+		return ERR_NOMEM;
+	for (size_t i = 0, end; i < b->changes_count && !err; i = end) {
 		end = i + 1;
 		while (end < b->changes_count &&
 		       b->changes[end].service_key == b->changes[i].service_key)
 			end++;
-		step(b, endpoints_apply(b->w, &b->changes[i], end - i));
+		err = endpoints_prepare(b->w, &b->changes[i], end - i, &b->plans[b->plans_count]);
+		if (!err)
+			b->plans_count++;
+		step(b);
+	}
+	while (err && b->plans_count > 0)
+		endpoints_cancel(b->w, &b->plans[--b->plans_count]);
+	return err;
+}
+
+static void commit_endpoints(struct batch *b)
+{
+	for (size_t i = 0; i < b->plans_count; i++) {
+		endpoints_commit(b->w, &b->plans[i]);
+		step(b);
 	}
 }
 
-static void remove_all(struct batch *b)
+/* ---- workloads, and what goes ---- */
+
+static int put_workloads(struct batch *b)
 {
 	for (size_t i = 0; i < b->workloads.count; i++) {
-		struct workload_cell *cell = is_removal(&b->workloads.v[i])
-						     ? cell_find(b->w, b->workloads.v[i].name)
-						     : NULL;
-		if (!cell || !cell->now)
+		struct op *op = &b->workloads.v[i];
+		struct workload *w = op->object;
+		if (!w || op->seq == OP_DONE)
 			continue;
-		if (!note_gone(b, cell->now, NULL))
-			step(b, ERR_NOMEM);
-		world_del_workload(b->w, cell->now);
-		b->result.removed++;
-		step(b, 0);
+		bool existed = published(b, op) != NULL;
+		int err = world_put_workload(b->w, w);
+		if (err)
+			return err;
+		done(b, op, existed);
+		if (b->w->hooks.local_workload && world_is_local(b->w, w))
+			b->w->hooks.local_workload(b->w->hooks.arg, w);
 	}
+	return 0;
+}
+
+static void remove_workloads(struct batch *b)
+{
+	for (size_t i = 0; i < b->workloads.count; i++) {
+		struct op *op = &b->workloads.v[i];
+		struct workload *w = is_removal(op) ? published(b, op) : NULL;
+		if (!w)
+			continue;
+		world_del_workload(b->w, w);
+		b->result.removed++;
+		step(b);
+	}
+}
+
+static int remove_services(struct batch *b)
+{
 	for (size_t i = 0; i < b->services.count; i++) {
-		const struct rstr *key = b->services.v[i].name;
-		struct service *s = is_removal(&b->services.v[i])
-					    ? rcumap_get(b->w->services, key_pointer(&key))
-					    : NULL;
+		struct op *op = &b->services.v[i];
+		const struct rstr *key = op->name;
+		struct service *s = is_removal(op) ? rcumap_get(b->w->services, key_pointer(&key))
+						   : NULL;
 		if (!s)
 			continue;
 		int err = world_del_service(b->w, s);
-		if (!err)
-			b->result.removed++;
-		step(b, err);
+		if (err)
+			return err;
+		b->result.removed++;
+		step(b);
 	}
+	return 0;
+}
+
+static void remove_policies(struct batch *b)
+{
 	for (size_t i = 0; i < b->policies.count; i++) {
-		const struct rstr *key = b->policies.v[i].name;
-		struct policy *p = is_removal(&b->policies.v[i])
-					   ? rcumap_get(b->w->policies, key_pointer(&key))
-					   : NULL;
+		struct op *op = &b->policies.v[i];
+		const struct rstr *key = op->name;
+		struct policy *p = is_removal(op) ? rcumap_get(b->w->policies, key_pointer(&key))
+						  : NULL;
 		if (!p)
 			continue;
 		world_del_policy(b->w, p);
 		b->result.removed++;
 		b->result.policies_changed = true;
-		step(b, 0);
+		step(b);
 	}
 }
 
@@ -366,6 +387,29 @@ static void tell_unused(struct batch *b)
 			b->w->hooks.identity_unused(b->w->hooks.arg, b->gone[i]);
 }
 
+/*
+ * Stops at the first failure: what was published by then is complete in itself, and the same batch will find it unchanged
+ * and go on from there. Endpoints are committed even if a workload failed: they are harmless without it.
+ */
+static int publish(struct batch *b)
+{
+	int err;
+
+	if ((err = put_policies(b)) != 0 || (err = put_services(b)) != 0 ||
+	    (err = note_workloads(b)) != 0 || (err = prepare_endpoints(b)) != 0)
+		return err;
+	err = put_workloads(b);
+	commit_endpoints(b);
+	if (err)
+		return err;
+	remove_workloads(b);
+	err = remove_services(b);
+	if (!err)
+		remove_policies(b);
+	tell_unused(b);
+	return err;
+}
+
 int batch_apply(struct batch *b, struct batch_result *result)
 {
 	struct world *w = b->w;
@@ -374,22 +418,12 @@ int batch_apply(struct batch *b, struct batch_result *result)
 	ops_settle(&b->services, batch_put_service);
 	ops_settle(&b->workloads, batch_put_workload);
 	int err = b->whole ? add_removals(b) : 0;
-	if (err) {
-		batch_free(b);
-		return err;
-	}
-	put_policies(b);
-	put_services(b);
-	put_workloads(b);
-	note_removed_workloads(b);
-	apply_endpoints(b);
-	remove_all(b);
-	tell_unused(b);
+	if (!err)
+		err = publish(b);
 	if (b->result.policies_changed)
 		__atomic_fetch_add(&w->policy_version, 1, __ATOMIC_RELEASE);
 	if (b->result.added + b->result.changed + b->result.removed > 0)
 		__atomic_fetch_add(&w->version, 1, __ATOMIC_RELEASE);
-	err = b->error;
 	if (result)
 		*result = b->result;
 	batch_free(b);

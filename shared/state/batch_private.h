@@ -8,8 +8,10 @@
 struct op {
 	struct rstr *name; /* counted; what the object is stored under */
 	void *object;	   /* NULL: remove */
-	uint64_t seq;
+	uint64_t seq;	   /* OP_DONE: nothing is left to do */
 };
+
+#define OP_DONE UINT64_MAX
 
 struct ops {
 	struct op *v;
@@ -26,10 +28,11 @@ struct batch {
 	/* While it is applied. */
 	struct endpoint_change *changes;
 	size_t changes_count, changes_cap;
+	struct endpoint_plan *plans;
+	size_t plans_count;
 	struct workload **gone; /* counted: local workloads that left or changed their identity */
 	size_t gone_count, gone_cap;
 	uint32_t since_reclaim;
-	int error; /* the first; the rest is still done, as far as it goes */
 	struct batch_result result;
 };
 

@@ -9,10 +9,11 @@
 enum { WORKLOAD_MAGIC = 0x574c4f44 };
 
 /* The strings of a workload in the order of the spec's; identity is made from three of them. */
-#define STRINGS(X)                                                                               \
-	X(uid)                                                                                   \
-	X(name)                                                                                  \
-	X(ns) X(service_account) X(trust_domain) X(hostname) X(network) X(node) X(workload_name) \
+#define STRINGS(X)                                                                         \
+	X(uid)                                                                             \
+	X(name)                                                                            \
+	X(ns)                                                                              \
+	X(service_account) X(trust_domain) X(hostname) X(network) X(node) X(workload_name) \
 		X(canonical_name) X(canonical_revision) X(cluster_id) X(region) X(zone) X(subzone)
 
 static int intern_identity(const struct workload_spec *spec, struct rstr **out)
@@ -180,10 +181,10 @@ bool workload_eq(const struct workload *a, const struct workload *b)
 	STRINGS(X)
 	X(capacity)
 	X(app_tunnel_port)
-		X(protocol) X(network_mode) X(type) X(status) X(app_tunnel) X(has_app_tunnel)
-			X(native_tunnel)
+	X(protocol)
+		X(network_mode) X(type) X(status) X(app_tunnel) X(has_app_tunnel) X(native_tunnel)
 #undef X
-				return gateway_eq(a->waypoint, b->waypoint) &&
+			return gateway_eq(a->waypoint, b->waypoint) &&
 		gateway_eq(a->network_gateway, b->network_gateway) && lists_eq(a, b);
 }
 

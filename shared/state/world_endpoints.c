@@ -119,41 +119,71 @@ static int merge(struct world *w, struct rstr *service_key, const struct service
 	return err;
 }
 
-static int apply_staged(struct world *w, struct str key, const struct endpoint_change *changes,
-			size_t count)
+/* A place among the staged ones for a set that is to come, so that putting it there needs no memory. */
+static int reserve_staged(struct world *w, struct endpoint_plan *p)
 {
-	struct endpoint_set *old = rcumap_get(w->staged, key), *set;
+	const struct rstr *key = p->service_key;
+	struct endpoint_set *empty = set_new(p->service_key, 0);
 	void *replaced;
 
-	int err = merge(w, changes[0].service_key, NULL, old, changes, count, &set);
+	if (!empty)
+		return ERR_NOMEM;
+	int err = rcumap_put(w->staged, key_pointer(&key), empty, &replaced);
 	if (err)
-		return err;
-	if (!set) {
-		rcumap_del(w->staged, key);
-	} else if ((err = rcumap_put(w->staged, key, set, &replaced)) != 0) {
-		discard(w, set);
-		return err;
-	}
-	endpoints_retire(w, old);
-	return 0;
+		discard(w, empty);
+	else
+		p->old = empty;
+	return err;
 }
 
-int endpoints_apply(struct world *w, const struct endpoint_change *changes, size_t count)
+int endpoints_prepare(struct world *w, const struct endpoint_change *changes, size_t count,
+		      struct endpoint_plan *out)
 {
-	const struct rstr *service_key = changes[0].service_key;
-	struct service *s = rcumap_get(w->services, key_pointer(&service_key));
-	struct endpoint_set *set;
+	struct endpoint_plan p = {.service_key = changes[0].service_key};
+	const struct rstr *key = p.service_key;
+	struct service *s = rcumap_get(w->services, key_pointer(&key));
 
-	if (!s)
-		return apply_staged(w, key_pointer(&service_key), changes, count);
-	struct endpoint_set *old = s->endpoints;
-	int err = merge(w, s->key, s, old, changes, count, &set);
-	if (err)
-		return err;
-	/* Release: the set is complete. */
-	__atomic_store_n(&s->endpoints, set, __ATOMIC_RELEASE);
-	endpoints_retire(w, old);
-	return 0;
+	p.staged = !s;
+	p.old = s ? s->endpoints : rcumap_get(w->staged, key_pointer(&key));
+	int err = merge(w, p.service_key, s, p.old, changes, count, &p.next);
+	if (!err && p.staged && p.next && !p.old) {
+		err = reserve_staged(w, &p);
+		if (err)
+			discard(w, p.next);
+	}
+	if (!err)
+		*out = p;
+	return err;
+}
+
+void endpoints_commit(struct world *w, const struct endpoint_plan *p)
+{
+	const struct rstr *key = p->service_key;
+	struct service *s = rcumap_get(w->services, key_pointer(&key));
+	void *replaced;
+
+	if (!p->staged) {
+		/* Release: the set is complete. */
+		__atomic_store_n(&s->endpoints, p->next, __ATOMIC_RELEASE);
+	} else if (p->next) {
+		int err = rcumap_put(w->staged, key_pointer(&key), p->next, &replaced);
+		CHECK(err == 0 && replaced == p->old);
+	} else {
+		rcumap_del(w->staged, key_pointer(&key));
+	}
+	endpoints_retire(w, p->old);
+}
+
+void endpoints_cancel(struct world *w, const struct endpoint_plan *p)
+{
+	const struct rstr *key = p->service_key;
+
+	if (p->next)
+		discard(w, p->next);
+	if (!p->staged || !p->old || p->old->count > 0)
+		return;
+	rcumap_del(w->staged, key_pointer(&key));
+	discard(w, p->old);
 }
 
 static int by_uid(const void *a, const void *b)

@@ -84,9 +84,21 @@ struct endpoint_change {
 	bool unhealthy;
 	bool removed;
 };
-/* Changes of one service, sorted by the address of the uid, one per uid. 0 or ERR_NOMEM (nothing changed). */
-int must_check endpoints_apply(struct world *w, const struct endpoint_change *changes,
-			       size_t count);
+/*
+ * What is to become of one service's endpoints. Prepared aside, so that committing it cannot fail; in between nothing else
+ * may touch that service's set.
+ */
+struct endpoint_plan {
+	struct rstr *service_key;  /* borrowed from the changes */
+	struct endpoint_set *old;  /* what is there now, or NULL */
+	struct endpoint_set *next; /* NULL: none is left */
+	bool staged;		   /* the service is not known */
+};
+/* changes: of one service, sorted by the address of the uid, one per uid. 0 or ERR_NOMEM. */
+int must_check endpoints_prepare(struct world *w, const struct endpoint_change *changes,
+				 size_t count, struct endpoint_plan *out);
+void endpoints_commit(struct world *w, const struct endpoint_plan *p);
+void endpoints_cancel(struct world *w, const struct endpoint_plan *p);
 /*
  * The set that a service begins with: what its predecessor `old` had, or what was staged for it, and its own. *set is NULL
  * when empty; *reused: it is the predecessor's or the staged one itself. 0 or ERR_NOMEM.
