@@ -5,10 +5,10 @@
 
 #include "shared/base/base.h"
 
-enum { TLS_AEAD_TAG = 16, TLS_AEAD_NONCE = 12, TLS_AEAD_KEY_MAX = 32, TLS_AEAD_STATE = 896 };
+enum { TLS_AEAD_TAG = 16, TLS_AEAD_NONCE = 12, TLS_AEAD_KEY_MAX = 32, TLS_AEAD_STATE = 512 };
 
 struct tls_aead {
-	_Alignas(16) uint8_t state[TLS_AEAD_STATE]; /* private: key schedule and hash table */
+	_Alignas(16) uint8_t state[TLS_AEAD_STATE]; /* private: the key, expanded, or where it is */
 };
 
 /* key_len is 16 or 32; aad_len of all uses at most 16. 0 or ERR_NOMEM (nothing to wipe then). */
