@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each allocation of a batch fails once, in turn: the batch says so, nothing is left half done, and the same batch sent again
+ * Each allocation of a batch, of decoding and of dumping fails once, in turn: the batch says so, nothing is left half done, and the same batch sent again
  * leads to the same world as if nothing had happened.
  */
 #include "failalloc.h"
 #include "shared/base/err.h"
+#include "shared/control/dump_state.h"
+#include "shared/control/static_file.h"
 #include "shared/state/resolve.h"
 #include "state_fixture.h"
 
@@ -160,10 +162,84 @@ static void every_allocation_fails_once(void **state)
 	assert_true(n > 30);
 }
 
+static void decoding_fails_whole(void **state)
+{
+	static const char good[] =
+		"workloads:\n"
+		"- &w {uid: a, namespace: n, workloadIps: [10.0.0.1], services: {n/s: {80: 80}}}\n"
+		"services:\n"
+		"- {name: s, namespace: n, hostname: s, vips: [/10.1.0.1], ports: {80: 80}}\n"
+		"policies:\n"
+		"- {name: p, namespace: n, scope: Global, action: Allow, dryRun: false, rules: [[[]]]}\n";
+	bool failed = true;
+
+	(void)state;
+	for (uint32_t n = 0; failed; n++) {
+		struct static_report report;
+		struct fixture f;
+		fx_begin(&f, "", NULL);
+		failalloc_begin(n);
+		int err = static_load_text(f.w, str_of(good), "t", NULL, &report);
+		failed = failalloc_end();
+		if (err)
+			assert_int_equal(err, ERR_NOMEM);
+		assert_int_equal(report.errors, 0);
+		if (err)
+			assert_int_equal(static_load_text(f.w, str_of(good), "t", NULL, &report),
+					 0);
+		assert_int_equal(fx_endpoints(fx_service(&f, "n", "s")), 1);
+		fx_end(&f);
+	}
+}
+
+static void wrong_text_without_memory(void **state)
+{
+	static const char bad[] = "workloads: [{uid: 1}, 7]\nfoo: {}\n";
+	bool failed = true;
+
+	(void)state;
+	for (uint32_t n = 0; failed; n++) {
+		struct static_report report;
+		struct fixture f;
+		fx_begin(&f, "", NULL);
+		failalloc_begin(n);
+		int err = static_load_text(f.w, str_of(bad), "t", NULL, &report);
+		failed = failalloc_end();
+		assert_true(err == ERR_NOMEM || (err == ERR_SYNTAX && report.errors > 0));
+		static_report_fini(&report);
+		fx_end(&f);
+	}
+}
+
+static void a_dump_fails_whole(void **state)
+{
+	cJSON *(*const dumps[])(const struct world *) = {dump_workloads, dump_services,
+							 dump_policies, dump_staged_services};
+	struct fixture f;
+
+	(void)state;
+	fx_begin(&f, "", NULL);
+	before(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(dumps); i++) {
+		bool failed = true;
+		for (uint32_t n = 0; failed; n++) {
+			failalloc_begin(n);
+			cJSON *got = dumps[i](f.w);
+			failed = failalloc_end();
+			assert_int_equal(got == NULL, failed);
+			cJSON_Delete(got);
+		}
+	}
+	fx_end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_allocation_fails_once),
+		cmocka_unit_test(decoding_fails_whole),
+		cmocka_unit_test(wrong_text_without_memory),
+		cmocka_unit_test(a_dump_fails_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
