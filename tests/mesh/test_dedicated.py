@@ -72,7 +72,7 @@ def test_ready_without_an_agent(town):
 
 @pytest.mark.parametrize("value", [None, "default/client", pytest.param("a/b/c/d", marks=pytest.mark.ours), ""])
 def test_workload_info_must_be_whole(town, value):
-    spare = town.spare_namespace(f"spare{len(town.spares)}")
+    spare = town.spare_namespace()
     proxy = town.proxy(town.nodes["node1"], ns=spare, **dedicated(town.client, PROXY_WORKLOAD_INFO=value))
     assert proxy.wait(10) == 1
     text = proxy.text()
@@ -81,7 +81,7 @@ def test_workload_info_must_be_whole(town, value):
 
 @pytest.mark.parametrize("port", [15001, 15006, 15008])
 def test_busy_port_stops_the_start(town, port):
-    spare = town.spare_namespace(f"spare{len(town.spares)}")
+    spare = town.spare_namespace()
     with servers.Server(spare, port):
         proxy = town.proxy(town.nodes["node1"], ns=spare, **dedicated(town.client))
         assert proxy.wait(10) == 1

@@ -12,19 +12,33 @@ def family_of(host):
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def _own_address(ns, host, port):
+    """The address that connections from here to there have; a reset socket has forgotten it."""
+    with ns.socket(family_of(host), socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))
+        return probe.getsockname()[0]
+
+
 class Client:
     """Its port is one that no connection of this namespace had before: redirection would else change it in the log."""
 
     def __init__(self, ns, host, port, timeout=8):
         self.sock = ns.socket(family_of(host))
         self.sock.settimeout(timeout)
+        self.gone = False
         try:
             self._bind(ns)
+            self.address = self.sock.getsockname()[:2]
             self.sock.connect((host, port))
+        except ConnectionResetError:
+            # Accepted, and reset before connect() had returned: that is an end after the accept, too.
+            self.gone = True
+            self.address = (_own_address(ns, host, port), self.address[1])
         except BaseException:
             self.sock.close()
             raise
-        self.address = self.sock.getsockname()[:2]
+        if not self.gone:
+            self.address = self.sock.getsockname()[:2]
 
     def _bind(self, ns):
         while True:
@@ -50,7 +64,14 @@ class Client:
         """Its address as the access log writes it: what tells this connection from all others."""
         return ("[{}]:{}" if ":" in self.address[0] else "{}:{}").format(*self.address)
 
+    def _recv(self, size):
+        if self.gone:
+            raise ConnectionResetError
+        return self.sock.recv(size)
+
     def send(self, data):
+        if self.gone:
+            raise ConnectionResetError
         self.sock.sendall(data)
         return self
 
@@ -58,7 +79,7 @@ class Client:
         """Exactly that many bytes."""
         out = bytearray()
         while len(out) < size:
-            data = self.sock.recv(size - len(out))
+            data = self._recv(size - len(out))
             if not data:
                 raise EOFError(f"{len(out)} of {size} bytes")
             out += data
@@ -72,13 +93,15 @@ class Client:
         return self
 
     def half_close(self):
+        if self.gone:
+            raise ConnectionResetError
         self.sock.shutdown(socket.SHUT_WR)
         return self
 
     def read_all(self):
         """Bytes up to the FIN."""
         out = bytearray()
-        while data := self.sock.recv(65536):
+        while data := self._recv(65536):
             out += data
         return bytes(out)
 
@@ -86,7 +109,7 @@ class Client:
         """Bytes up to the end, of whatever kind."""
         out = bytearray()
         try:
-            while data := self.sock.recv(65536):
+            while data := self._recv(65536):
                 out += data
         except ConnectionError:
             pass
@@ -98,7 +121,7 @@ class Client:
         try:
             while True:
                 self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                if not self.sock.recv(65536):
+                if not self._recv(65536):
                     return "fin"
         except (TimeoutError, BlockingIOError):
             return "open"

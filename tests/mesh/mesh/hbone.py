@@ -3,6 +3,7 @@
 Tunnel holds TLS and HTTP/2 over memory, so that it runs over a socket and inside a stream of another tunnel alike.
 """
 
+import queue
 import socket
 import ssl
 import struct
@@ -37,6 +38,29 @@ def tls_context(identity, server, alpn=("h2",), verify=True, tls12=False):
         context.load_cert_chain(identity.chain, identity.key)
         context.load_verify_locations(identity.roots)
     return context
+
+
+class Writer:
+    """Sends what it is given, in order, on a thread of its own, so that nobody who reads ever waits to write."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.queue = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def __call__(self, data):
+        self.queue.put(data)
+
+    def _run(self):
+        while data := self.queue.get():
+            try:
+                self.sock.sendall(data)
+            except OSError:
+                return
+
+    def close(self):
+        self.queue.put(b"")
 
 
 class Stream:
@@ -195,13 +219,10 @@ class Tunnel:
                 data = self.h2.data_to_send()
                 if data:
                     self.tls.write(data)
+            # Under the lock: records must leave in the order they were sealed.
             out = self.outgoing.read()
-        if out:
-            try:
+            if out:
                 self.write(out)
-            except OSError as err:
-                self.error = self.error or err
-                self.closed = True
 
     def raw(self, data):
         """Bytes of the HTTP/2 layer as they are."""
@@ -326,8 +347,9 @@ class Client:
         self.address = self.address.format(*self.sock.getsockname()[:2])
         tls12 = tunnel.pop("tls12", False)
         context = tls_context(identity, False, alpn, verify=tunnel.pop("verify", True), tls12=tls12)
-        self.tunnel = Tunnel(context, False, self.sock.sendall, **tunnel)
         self.sock.settimeout(None)
+        self.writer = Writer(self.sock)
+        self.tunnel = Tunnel(context, False, self.writer, **tunnel)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
         self.tunnel.start()
@@ -379,6 +401,7 @@ class Client:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        self.writer.close()
         self.sock.close()
         self.thread.join(2)
 
@@ -417,7 +440,8 @@ class Server:
             threading.Thread(target=self._run, args=(sock,), daemon=True).start()
 
     def _run(self, sock):
-        tunnel = Tunnel(self.context, True, sock.sendall, self._request, **self.options)
+        writer = Writer(sock)
+        tunnel = Tunnel(self.context, True, writer, self._request, **self.options)
         tunnel.sock = sock
         self.tunnels.append(tunnel)
         named = False
@@ -431,6 +455,7 @@ class Server:
                 named = True
                 names = tunnel.tls.getpeercert().get("subjectAltName", ())
                 self.peers.append([value for kind, value in names if kind == "URI"])
+        writer.close()
         sock.close()
 
     def _request(self, stream):

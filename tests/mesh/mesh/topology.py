@@ -228,9 +228,9 @@ class Mesh:
         node.proxies.append(zt)
         return zt
 
-    def spare_namespace(self, name):
+    def spare_namespace(self):
         """A namespace with nothing in it, for a second proxy process on a node."""
-        self.spares.append(netns.Namespace(f"{self.serial}-{name}"))
+        self.spares.append(netns.Namespace(f"{self.serial}-spare{len(self.spares)}"))
         return self.spares[-1]
 
     def environment(self, node, env):
