@@ -8,13 +8,36 @@
 
 enum { WORKLOAD_MAGIC = 0x574c4f44 };
 
-/* The strings of a workload in the order of the spec's; identity is made from three of them. */
-#define STRINGS(X)                                                                         \
-	X(uid)                                                                             \
-	X(name)                                                                            \
-	X(ns)                                                                              \
-	X(service_account) X(trust_domain) X(hostname) X(network) X(node) X(workload_name) \
-		X(canonical_name) X(canonical_revision) X(cluster_id) X(region) X(zone) X(subzone)
+/* Where the strings of a workload come from and go to; identity is made from three of them. */
+#define AT(field)                                                                       \
+	{                                                                               \
+		offsetof(struct workload_spec, field), offsetof(struct workload, field) \
+	}
+static const struct {
+	uint16_t from, to;
+} strings[] = {
+	AT(uid),
+	AT(name),
+	AT(ns),
+	AT(service_account),
+	AT(trust_domain),
+	AT(hostname),
+	AT(network),
+	AT(node),
+	AT(workload_name),
+	AT(canonical_name),
+	AT(canonical_revision),
+	AT(cluster_id),
+	AT(region),
+	AT(zone),
+	AT(subzone),
+};
+#undef AT
+
+static struct rstr **string_at(const struct workload *w, size_t i)
+{
+	return (struct rstr **)((uintptr_t)w + strings[i].to);
+}
 
 static int intern_identity(const struct workload_spec *spec, struct rstr **out)
 {
@@ -30,12 +53,14 @@ static int intern_identity(const struct workload_spec *spec, struct rstr **out)
 
 static int fill_strings(struct workload *w, const struct workload_spec *spec)
 {
-#define X(field)                             \
-	w->field = rstr_intern(spec->field); \
-	if (!w->field)                       \
-		return ERR_NOMEM;
-	STRINGS(X)
-#undef X
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
+		const struct str *from =
+			(const struct str *)(const void *)((const char *)spec + strings[i].from);
+		struct rstr *s = rstr_intern(*from);
+		if (!s)
+			return ERR_NOMEM;
+		*string_at(w, i) = s;
+	}
 	return intern_identity(spec, &w->identity);
 }
 
@@ -137,9 +162,8 @@ void workload_put(struct workload *w)
 	MAGIC_CHECK(w, WORKLOAD_MAGIC);
 	if (__atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return;
-#define X(field) rstr_put(w->field);
-	STRINGS(X)
-#undef X
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+		rstr_put(*string_at(w, i));
 	rstr_put(w->identity);
 	gateway_put(w->waypoint);
 	gateway_put(w->network_gateway);
@@ -175,17 +199,15 @@ static bool lists_eq(const struct workload *a, const struct workload *b)
 
 bool workload_eq(const struct workload *a, const struct workload *b)
 {
-#define X(field)                  \
-	if (a->field != b->field) \
-		return false;
-	STRINGS(X)
-	X(capacity)
-	X(app_tunnel_port)
-	X(protocol)
-		X(network_mode) X(type) X(status) X(app_tunnel) X(has_app_tunnel) X(native_tunnel)
-#undef X
-			return gateway_eq(a->waypoint, b->waypoint) &&
-		gateway_eq(a->network_gateway, b->network_gateway) && lists_eq(a, b);
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+		if (*string_at(a, i) != *string_at(b, i))
+			return false;
+	return a->capacity == b->capacity && a->app_tunnel_port == b->app_tunnel_port &&
+	       a->protocol == b->protocol && a->network_mode == b->network_mode &&
+	       a->type == b->type && a->status == b->status && a->app_tunnel == b->app_tunnel &&
+	       a->has_app_tunnel == b->has_app_tunnel && a->native_tunnel == b->native_tunnel &&
+	       gateway_eq(a->waypoint, b->waypoint) &&
+	       gateway_eq(a->network_gateway, b->network_gateway) && lists_eq(a, b);
 }
 
 bool workload_has_ip(const struct workload *w, const struct ip *ip)
