@@ -40,6 +40,34 @@ class Identity:
             file.write(roots_pem)
 
 
+def _install(path, data):
+    """Aside, then renamed: readers see the old or the new, whole."""
+    with open(f"{path}.new", "wb") as file:
+        file.write(data)
+    os.rename(f"{path}.new", path)
+
+
+class Folder:
+    """Certificates in files, one folder per identity, as GAUZE_CERT_DIR wants them."""
+
+    def __init__(self, path):
+        self.path = path
+        os.makedirs(path, mode=0o700)
+
+    def of(self, uri):
+        domain, _, namespace, _, account = uri.removeprefix("spiffe://").split("/")
+        return f"{self.path}/{domain}/{namespace}/{account}"
+
+    def put(self, uri, identity):
+        """The identity's chain and key, for that name."""
+        folder = self.of(uri)
+        os.makedirs(folder, exist_ok=True)
+        for name, source in (("root-cert", identity.roots), ("cert-chain", identity.chain), ("key", identity.key)):
+            with open(source, "rb") as file:
+                _install(f"{folder}/{name}.pem", file.read())
+        return identity
+
+
 class Authority:
     """An issuing key and the chain above it, root last."""
 
@@ -137,12 +165,16 @@ class Authority:
         certificate = builder.sign(self.key, hashes.SHA256())
         return Identity(self.directory, certificate, key, self.chain[:-1], self.roots_pem)
 
-    def crl(self, serials=()):
-        """A PEM revocation list of the issuing CA."""
+    def crl(self, serials=(), der=False):
+        """A revocation list of the issuing CA."""
         now = datetime.datetime.now(UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.chain[0].subject)
         builder = builder.last_update(now - datetime.timedelta(minutes=5)).next_update(now + datetime.timedelta(days=1))
         for serial in serials:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
             builder = builder.add_revoked_certificate(entry.build())
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        builder = builder.add_extension(x509.CRLNumber(1), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
+        form = serialization.Encoding.DER if der else serialization.Encoding.PEM
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(form)
