@@ -149,10 +149,14 @@ static void start_link(struct hbone_server *s, struct tls_ctx *ctx)
 	s->conn = NULL;
 	s->tls_link = link_server(s->pw->aw->w, &conn->ep, ctx, proxy_server_config(s->pw));
 	tls_ctx_put(ctx);
-	if (!s->tls_link)
+	if (!s->tls_link) {
 		refuse(s, ERR_NOMEM, NULL);
-	else
-		link_attach(s->tls_link, &s->pw->aw->w->run, &s->task);
+		return;
+	}
+	link_attach(s->tls_link, &s->pw->aw->w->run, &s->task);
+	/* Came out of a closing listener's queue: served, and told to go elsewhere next. */
+	if (s->pw->phase == POD_DRAINING)
+		link_drain(s->tls_link);
 }
 
 /* Before the link: the pod's own workload must be known, then its certificate. */

@@ -85,7 +85,9 @@ static int opened(struct link *l)
 	l->state = LINK_OPEN;
 	timer_arm(&l->w->timers, &l->timer, c->ping_every_ms);
 	notify(l);
-	return 0;
+	if (l->drain_asked)
+		link_drain(l);
+	return l->state == LINK_DEAD ? l->error : 0;
 }
 
 /* Lets TLS say and hear what it must; 0 or the reason of the link's end (already ended). */
@@ -283,6 +285,7 @@ static struct link *make(struct worker *w, struct endpoint *net, struct tls *tls
 	task_init(&l->tick, tick);
 	timer_init(&l->timer, &l->tick);
 	timer_init(&l->retry, &l->flush);
+	net->urgent = true;
 	endpoint_attach(net, &w->run, &l->run);
 	return l;
 }
@@ -333,6 +336,11 @@ void link_drain(struct link *l)
 {
 	if (l->state == LINK_DEAD || l->notice_sent)
 		return;
+	if (!l->h2 && l->config.h2.server) {
+		/* The client counts on us already: it is served, and told as soon as there is a session to say it in. */
+		l->drain_asked = true;
+		return;
+	}
 	if (!l->h2) {
 		die(l, 0, false);
 		return;

@@ -47,7 +47,8 @@ struct link {
 		established_ns; /* created, transport open, handshake done; 0: not yet */
 	uint32_t pongs_seen;
 	bool ping_out, notice_sent, goaway_sent;
-	int error; /* why it died; 0: gracefully */
+	bool drain_asked; /* before the handshake was done */
+	int error;	  /* why it died; 0: gracefully */
 	char error_text[192];
 };
 
@@ -71,7 +72,7 @@ int must_check link_open(struct link *l, const struct header *head, size_t n,
 struct h2_stream *link_next_request(struct link *l);
 /* Streams that are open. */
 uint32_t link_streams(const struct link *l);
-/* Graceful (contract 5.6): GOAWAY, live streams go on, dies with the last. */
+/* Graceful (contract 5.6): GOAWAY, live streams go on, dies with the last. A server first ends its handshake. */
 void link_drain(struct link *l);
 /* At once: streams fail with reason; the peer gets a GOAWAY when the reason is ours to tell, else a reset. */
 void link_kill(struct link *l, int reason);
