@@ -206,6 +206,23 @@ static void test_drain_lets_streams_finish(void **state)
 	link_rig_end(&r);
 }
 
+/* Hand-over: a client in the middle of its handshake is not lost, it learns that it should go elsewhere next. */
+static void test_drain_ends_the_handshake_first(void **state)
+{
+	struct link_rig r;
+
+	link_rig_start_wanting(&r, *state, RIG_SERVER);
+	UNTIL(&r.io, r.server != NULL);
+	assert_int_equal(r.server->state, LINK_HANDSHAKE);
+	link_drain(r.server);
+	assert_int_equal(r.server->state, LINK_HANDSHAKE);
+	UNTIL(&r.io, r.client->established_ns != 0);
+	UNTIL(&r.io, r.server->state == LINK_DEAD && r.client->state == LINK_DEAD);
+	assert_int_equal(r.server->error, 0);
+	assert_int_equal(r.client->error, 0);
+	link_rig_end(&r);
+}
+
 /* A tunnel in a tunnel: the inner link's transport is a stream of the outer one. */
 static void test_nested(void **state)
 {
@@ -254,6 +271,7 @@ int main(void)
 		BOTH(test_stalled_handshake_ends),
 		BOTH(test_garbage_instead_of_tls),
 		BOTH(test_drain_lets_streams_finish),
+		BOTH(test_drain_ends_the_handshake_first),
 		BOTH(test_nested),
 	};
 
