@@ -287,6 +287,11 @@ uint64_t bufpool_bytes(const struct bufpool *pool, enum buf_kind kind)
 	return sum;
 }
 
+bool bufpool_low(const struct bufpool *pool)
+{
+	return bufpool_bytes(pool, BUF_KINDS) > pool->limits.bytes_max / 4 * 3;
+}
+
 uint32_t bufpool_slots_left(const struct bufpool *pool)
 {
 	return pool->limits.slots_max - pool->slots_used;

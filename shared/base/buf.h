@@ -50,6 +50,11 @@ struct buf *bufpool_slot_at(struct bufpool *pool, uint16_t slot);
 void bufpool_trim(struct bufpool *pool);
 /* Bytes in use now (blocks handed out), by kind or over all (BUF_KINDS). Any thread may ask. */
 uint64_t bufpool_bytes(const struct bufpool *pool, enum buf_kind kind);
+/*
+ * Whether so much of the budget is used that the rest should go to what frees some: bytes that can wait where they are
+ * are not received now, and no new work is begun.
+ */
+bool bufpool_low(const struct bufpool *pool);
 /* Slots that could still be handed out. */
 uint32_t bufpool_slots_left(const struct bufpool *pool);
 

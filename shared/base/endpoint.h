@@ -47,6 +47,7 @@ struct endpoint {
 	bool open;	/* established: connect or handshake done */
 	bool eof;	/* the peer finished sending; bytes may still be in rx */
 	bool tx_broken; /* the peer takes no more bytes, without an error; what is sent is dropped */
+	bool urgent; /* set by the user: others wait for what comes here, so receive although memory is low */
 };
 
 static inline void endpoint_notify(struct endpoint *ep)

@@ -284,6 +284,15 @@ static void flush_rx(struct conn *c)
 	if ((c->owed & (IO_RECV | IO_MORE)) || c->ep.eof || c->uncredited >= CONN_WINDOW_BYTES ||
 	    !list_empty(&c->ready))
 		return;
+	/* What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows. */
+	if (!c->ep.urgent && c->state == CONN_OPEN && bufpool_low(c->worker->bufs)) {
+		if (!c->held_back)
+			io_limit_hit(io, "worker_buffered");
+		c->held_back = true;
+		list_add_tail(&io->starved, &c->ready);
+		return;
+	}
+	c->held_back = false;
 	if (!io->backend->recv(io, c))
 		conn_mark(c);
 }

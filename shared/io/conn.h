@@ -66,7 +66,8 @@ struct conn {
 	bool send_wait : 1;		 /* the socket is full: the next send waits for room */
 	bool reset : 1, cancelled : 1;	 /* how to close; whether operations were cancelled */
 	bool readable : 1, writable : 1; /* for the backend: bytes wait; room may be had */
-	bool hangup : 1; /* for the backend: an end is to be read behind the bytes */
+	bool hangup : 1;    /* for the backend: an end is to be read behind the bytes */
+	bool held_back : 1; /* not receiving, since memory is low */
 };
 
 /*

@@ -109,22 +109,35 @@ static int step_tls(struct link *l)
 	return err;
 }
 
-/* Opens records and feeds the session until none is left. 0, ERR_CLOSED after close_notify, or an error. */
+/*
+ * Opens records and feeds the session until none is left, or no buffer is to be had: then it goes on later, and nothing
+ * more is taken from the transport. 0, ERR_CLOSED after close_notify, or an error.
+ */
 static int pump_up(struct link *l)
 {
 	struct bufq plain = {0};
 	bool more = true;
 	int err = 0;
 
+	l->starved = false;
 	while (more && !err) {
 		err = tls_open(l->tls, l->w->bufs, &plain, &more);
 		if (plain.bytes) {
 			int bad = h2_recv(l->h2, &plain, l->w->now_ns);
 
-			err = bad ? bad : err;
+			bufq_fini(&plain);
+			if (bad)
+				return bad;
 		}
 	}
-	bufq_fini(&plain);
+	if (err == ERR_NOMEM && tls_established(l->tls)) {
+		l->starved = true;
+		timer_arm(&l->w->timers, &l->retry, LINK_STARVED_MS);
+		return 0;
+	}
+	/* what waited meanwhile */
+	if (l->net->rx.bytes)
+		task_ready(&l->w->run, &l->run);
 	return err;
 }
 
@@ -162,7 +175,7 @@ static void run(struct task *task)
 		l->opened_ns = l->w->now_ns;
 		timer_arm(&l->w->timers, &l->timer, l->config.handshake_ms);
 	}
-	got = net->rx.bytes;
+	got = l->starved ? 0 : net->rx.bytes;
 	if (got) {
 		err = tls_feed(l->tls, &net->rx);
 		net->ops->credit(net, got);
@@ -201,7 +214,7 @@ static void run(struct task *task)
 	}
 	if (net->error)
 		fail(l, net->error, NULL, false);
-	else if (net->eof && !net->rx.bytes)
+	else if (net->eof && !net->rx.bytes && !l->starved)
 		fail(l, l->state == LINK_HANDSHAKE ? ERR_TLS_HANDSHAKE : ERR_TLS_TRUNCATED,
 		     l->state == LINK_HANDSHAKE
 			     ? "peer closed the connection during the TLS handshake"
@@ -284,7 +297,7 @@ static struct link *make(struct worker *w, struct endpoint *net, struct tls *tls
 	task_init(&l->flush, flush);
 	task_init(&l->tick, tick);
 	timer_init(&l->timer, &l->tick);
-	timer_init(&l->retry, &l->flush);
+	timer_init(&l->retry, &l->run);
 	net->urgent = true;
 	endpoint_attach(net, &w->run, &l->run);
 	return l;

@@ -54,7 +54,7 @@ uint16_t tls_suite(const struct tls *t);
  * Next piece of plaintext: appends one record's content to out as a slice of the buffer it was received in (decrypted in
  * place), or of a heap buffer when the record was split. *more is false when no whole record is left. 0; ERR_CLOSED after
  * close_notify; ERR_TLS_RECORD (bad MAC or malformed: the alert to send is produced by the next tls_step);
- * ERR_TLS_ALERT; ERR_NOMEM.
+ * ERR_TLS_ALERT; ERR_NOMEM, after which nothing is lost as long as tls_established() and the call may be repeated.
  */
 int must_check tls_open(struct tls *t, struct bufpool *pool, struct bufq *out, bool *more);
 /*

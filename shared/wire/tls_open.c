@@ -195,7 +195,7 @@ int tls13_open(struct tls *t, struct bufpool *pool, struct bufq *out, bool *more
 		return ERR_CLOSED;
 	int rc = next_record(t, pool, &rec, &off, &len);
 	if (rc != 0)
-		return rc == ERR_NOMEM ? tls_fail(t, rc, TLS_INTERNAL_ERROR, NULL) : rc;
+		return rc;
 	if (!rec) {
 		*more = false;
 		return 0;
