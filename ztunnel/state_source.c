@@ -2,6 +2,7 @@
 #include "ztunnel/state_source.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "shared/base/epoch.h"
 #include "shared/base/err.h"
@@ -20,6 +21,7 @@ struct state_source {
 	struct file_watch *watch;
 	struct task changed, reclaim;
 	struct timer reclaim_timer;
+	struct stat seen; /* the file as it was last loaded, for better or worse */
 };
 
 static void count(struct app *app, struct str result)
@@ -54,9 +56,32 @@ static int load(struct state_source *s)
 	return rc;
 }
 
+/* The folder is what is watched, and other files may live in it. */
+static bool is_news(struct state_source *s)
+{
+	struct stat now = {0};
+	bool same = stat(s->app->config->local_xds_path, &now) == 0 &&
+		    now.st_ino == s->seen.st_ino && now.st_dev == s->seen.st_dev &&
+		    now.st_size == s->seen.st_size &&
+		    now.st_mtim.tv_sec == s->seen.st_mtim.tv_sec &&
+		    now.st_mtim.tv_nsec == s->seen.st_mtim.tv_nsec;
+	s->seen = now;
+	return !same;
+}
+
 static void changed(struct task *task)
 {
-	(void)load(container_of(task, struct state_source, changed));
+	struct state_source *s = container_of(task, struct state_source, changed);
+	if (!is_news(s))
+		return;
+	if (s->seen.st_ino && s->seen.st_size == 0) {
+		/* A writer that truncates first: to believe it would empty the mesh for a moment. */
+		log_error(&scope, "%s is empty: what was loaded before stays",
+			  s->app->config->local_xds_path);
+		count(s->app, STR("refused"));
+		return;
+	}
+	(void)load(s);
 }
 
 static void reclaim(struct task *task)
@@ -85,6 +110,8 @@ int state_source_start(struct app *app, struct state_source **out)
 			log_error(&scope, "%s cannot be watched: %s", app->config->local_xds_path,
 				  err_text(rc));
 	}
+	if (!rc && app->config->local_xds_path)
+		(void)is_news(s);
 	if (!rc && (app->config->local_xds_path || app->config->local_xds))
 		rc = load(s);
 	if (rc) {

@@ -53,7 +53,7 @@ struct anchor {
 
 /* A list or map that has begun and not ended; its parts wait in `parts` from `first` on. */
 struct open {
-	struct node *node;
+	struct node *node, *map; /* map: of its tag, or NULL */
 	size_t first;
 };
 
@@ -141,8 +141,50 @@ static int remember(struct loader *l, const yaml_char_t *name, struct node *n,
 	return 0;
 }
 
+/*
+ * `!Name value` is the other way to write `Name: value` as a value of its own (contract section 3.8 shows the latter, files
+ * of the original may hold the former). *out: the map that stands for it, still without its value; NULL without such a tag.
+ */
+static int wrap_new(struct loader *l, const yaml_char_t *tag, const yaml_mark_t *at,
+		    struct node **out)
+{
+	const char *name = (const char *)tag;
+
+	*out = NULL;
+	if (!name || name[0] != '!' || !name[1] || strchr(name + 1, '!'))
+		return 0;
+	struct node *map = node_new(l, NODE_MAP, at), *key = node_new(l, NODE_SCALAR, at);
+	char *text = copy(l, name + 1, strlen(name + 1));
+	if (!map || !key || !text)
+		return no_memory(l);
+	map->v = tree_alloc(l->tree, 2 * sizeof(struct node *));
+	if (!map->v)
+		return no_memory(l);
+	key->text = (struct str){text, strlen(text)};
+	key->plain = true;
+	key->weight = 1;
+	map->count = 1;
+	map->v[0] = key;
+	l->nodes += 2;
+	*out = map;
+	return 0;
+}
+
+static struct node *wrap(struct node *map, struct node *value)
+{
+	if (!map)
+		return value;
+	map->v[1] = value;
+	map->weight = 2 + value->weight;
+	return map;
+}
+
 static int on_scalar(struct loader *l, const yaml_event_t *e)
 {
+	struct node *map;
+	int err = wrap_new(l, e->data.scalar.tag, &e->start_mark, &map);
+	if (err)
+		return err;
 	struct node *n = node_new(l, NODE_SCALAR, &e->start_mark);
 	char *text = n ? copy(l, e->data.scalar.value, e->data.scalar.length) : NULL;
 
@@ -151,23 +193,27 @@ static int on_scalar(struct loader *l, const yaml_event_t *e)
 	n->text = (struct str){text, e->data.scalar.length};
 	n->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 	n->weight = 1;
-	int err = remember(l, e->data.scalar.anchor, n, &e->start_mark);
+	n = wrap(map, n);
+	err = remember(l, e->data.scalar.anchor, n, &e->start_mark);
 	return err ? err : place(l, n, &e->start_mark);
 }
 
 static int on_begin(struct loader *l, const yaml_event_t *e, enum node_kind kind,
-		    const yaml_char_t *anchor)
+		    const yaml_char_t *anchor, const yaml_char_t *tag)
 {
+	struct node *map;
 	if (l->depth == LIMIT_STATIC_DEPTH)
 		return fail(l, ERR_TOO_LARGE, &e->start_mark, "nested too deeply");
 	struct node *n = node_new(l, kind, &e->start_mark);
 	if (!n)
 		return no_memory(l);
-	int err = remember(l, anchor, n, &e->start_mark);
+	int err = wrap_new(l, tag, &e->start_mark, &map);
+	if (!err)
+		err = remember(l, anchor, map ? map : n, &e->start_mark);
 	if (err)
 		return err;
 	l->nodes++;
-	l->open[l->depth++] = (struct open){n, l->parts_count};
+	l->open[l->depth++] = (struct open){n, map, l->parts_count};
 	return 0;
 }
 
@@ -188,7 +234,7 @@ static int on_end(struct loader *l, const yaml_event_t *e)
 	/* Bounded by l->nodes, which counts aliases as what they stand for. */
 	o.node->weight = (uint32_t)weight;
 	l->parts_count = o.first;
-	return place(l, o.node, &e->start_mark);
+	return place(l, wrap(o.map, o.node), &e->start_mark);
 }
 
 static int on_alias(struct loader *l, const yaml_event_t *e)
@@ -212,9 +258,11 @@ static int on_event(struct loader *l, const yaml_event_t *e)
 	switch (e->type) {
 	case YAML_SCALAR_EVENT: return on_scalar(l, e);
 	case YAML_SEQUENCE_START_EVENT:
-		return on_begin(l, e, NODE_LIST, e->data.sequence_start.anchor);
+		return on_begin(l, e, NODE_LIST, e->data.sequence_start.anchor,
+				e->data.sequence_start.tag);
 	case YAML_MAPPING_START_EVENT:
-		return on_begin(l, e, NODE_MAP, e->data.mapping_start.anchor);
+		return on_begin(l, e, NODE_MAP, e->data.mapping_start.anchor,
+				e->data.mapping_start.tag);
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT: return on_end(l, e);
 	case YAML_ALIAS_EVENT: return on_alias(l, e);

@@ -292,6 +292,35 @@ static void json_is_yaml(void **state)
 	fx_end(&f);
 }
 
+/* As the original's own serializer writes its enums. */
+static void tags_are_maps_of_one_key(void **state)
+{
+	static const char head[] =
+		"policies:\n- {name: p, namespace: n, scope: Namespace, action: Deny, dryRun: false,\n"
+		"   rules: [[[{namespaces: ";
+	static const char tail[] = "}]]]}\n";
+	char text[512];
+	struct static_report report;
+	struct batch_result r;
+	struct fixture f;
+
+	(void)state;
+	fx_begin(&f, "", NULL);
+	snprintf(text, sizeof(text), "%s[{Exact: a}, {Presence: []}, {Suffix: b}]%s", head, tail);
+	assert_int_equal(static_load_text(f.w, str_of(text), "f", &r, &report), 0);
+	assert_int_equal(r.added, 1);
+	snprintf(text, sizeof(text), "%s[!Exact a, !Presence [], &x !Suffix b]%s", head, tail);
+	assert_int_equal(static_load_text(f.w, str_of(text), "f", &r, &report), 0);
+	assert_int_equal(r.unchanged, 1);
+	fx_end(&f);
+	snprintf(text, sizeof(text), "%s[!Exactly a, !!str b]%s", head, tail);
+	expect_errors(
+		text,
+		"f:3: policies[0].rules[0][0][0].namespaces[0]: unknown form, known are: Exact, Prefix, Suffix, Presence\n"
+		"f:3: policies[0].rules[0][0][0].namespaces[1]: must be a map, not a single value\n");
+	expect_errors("workloads: !a &a [*a]\n", "f:1: an alias inside of what it stands for\n");
+}
+
 static void reload_changes_what_changed(void **state)
 {
 	char path[] = "/tmp/gauze-static-XXXXXX";
@@ -367,6 +396,7 @@ int main(void)
 		cmocka_unit_test(not_our_kind_of_text),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(json_is_yaml),
+		cmocka_unit_test(tags_are_maps_of_one_key),
 		cmocka_unit_test(reload_changes_what_changed),
 		cmocka_unit_test(check_prints_a_verdict),
 	};
