@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "shared/base/err.h"
+#include "shared/base/limits.h"
 #include "shared/obs/log.h"
 #include "shared/obs/metrics.h"
 
@@ -106,10 +107,21 @@ static void let_go(struct pod_worker *pw)
 	pod_worker_put(pw);
 }
 
-static void drain_if_closed(struct pod_worker *pw)
+static void close_socket(struct pod_listener *pl)
+{
+	if (pl->fd < 0)
+		return;
+	close(pl->fd);
+	pl->fd = -1;
+	__atomic_sub_fetch(&pl->pw->pod->sockets[pl->port], 1, __ATOMIC_RELAXED);
+}
+
+static void drain_if_stopped(struct pod_worker *pw)
 {
 	if (pw->listening || pw->phase != POD_DRAINING || !pw->held)
 		return;
+	pw->gave_back = true;
+	worker_post(pw->aw->app->control, &pw->mail_quiet);
 	if (pw->started)
 		pw->aw->app->proxy->pod_drain(pw);
 	let_go(pw);
@@ -121,7 +133,9 @@ static void listener_stopped(struct task *task)
 	struct pod_worker *pw = pl->pw;
 	pl->listener = NULL;
 	pw->listening--;
-	drain_if_closed(pw);
+	if (pw->phase == POD_KILLED)
+		close_socket(pl);
+	drain_if_stopped(pw);
 	pod_worker_put(pw);
 }
 
@@ -129,12 +143,64 @@ static void stop_listeners(struct pod_worker *pw)
 {
 	for (size_t i = 0; i < POD_PORTS; i++) {
 		struct pod_listener *pl = &pw->listeners[i];
-		if (pl->listener && !pl->stopping) {
-			pl->stopping = true;
-			listener_stop(pl->listener, &pl->stopped);
-		} else if (pl->fd >= 0) {
-			close(pl->fd);
-			pl->fd = -1;
+		if (!pl->listener || pl->stopping)
+			continue;
+		pl->stopping = true;
+		listener_release(pl->listener, &pl->stopped);
+	}
+}
+
+static void close_listeners(struct pod_worker *pw)
+{
+	stop_listeners(pw);
+	for (size_t i = 0; i < POD_PORTS && !pw->gave_back; i++) {
+		struct pod_listener *pl = &pw->listeners[i];
+		/* A hand-over may have begun: another instance must not keep its program. */
+		if (pw->phase == POD_KILLED && pl->fd >= 0)
+			socket_unsteer(pl->fd);
+		if (!pl->listener)
+			close_socket(pl);
+	}
+}
+
+/* The sockets of a younger instance follow ours in the kernel's array: ours are all there was when they came. */
+static void steer_past(struct pod_worker *pw)
+{
+	for (size_t i = 0; i < POD_PORTS; i++) {
+		struct pod_listener *pl = &pw->listeners[i];
+		if (!pl->listener)
+			continue;
+		uint32_t ours = __atomic_load_n(&pw->pod->sockets[i], __ATOMIC_RELAXED);
+		int rc = socket_steer(pl->fd, ours);
+		if (!rc)
+			rc = socket_deafen(pl->fd);
+		if (rc)
+			log_warn(&scope, "pod %s/%s may lose connections to a closing socket: %s",
+				 pw->pod->ns->text, pw->pod->name->text, err_text(rc));
+	}
+}
+
+static void hand_over_due(struct task *task)
+{
+	stop_listeners(container_of(task, struct pod_worker, hand_over_due));
+}
+
+void pod_close_sockets(struct pod *pod)
+{
+	for (size_t i = 0; i < POD_PORTS; i++) {
+		struct pod_listener *last = NULL;
+		for (uint32_t k = 0; k < pod->app->workers_count; k++) {
+			struct pod_listener *pl = &pod->workers[k].listeners[i];
+			if (!pod->workers[k].quiet || pl->fd < 0)
+				continue;
+			if (last)
+				close_socket(last);
+			last = pl;
+		}
+		/* As late as possible, yet while we can: the program belongs to the group, which lives on. */
+		if (last) {
+			socket_unsteer(last->fd);
+			close_socket(last);
 		}
 	}
 }
@@ -150,18 +216,18 @@ static void deliver_start(struct mail *mail, struct worker *at)
 		/* Other workers serve the pod through their own listeners. */
 		log_error(&scope, "worker %u cannot serve pod %s/%s: %s", at->index,
 			  pw->pod->ns->text, pw->pod->name->text, err_text(rc));
-		stop_listeners(pw);
+		close_listeners(pw);
 		return;
 	}
 	pw->started = true;
 	for (size_t i = 0; i < POD_PORTS; i++) {
 		struct pod_listener *pl = &pw->listeners[i];
-		int fd = pl->fd;
-		if (fd < 0)
+		if (pl->fd < 0)
 			continue;
-		pl->fd = -1;
-		rc = listener_start(pw->aw->w, fd, accepted, pl, &pl->listener);
+		rc = listener_start(pw->aw->w, pl->fd, accepted, pl, &pl->listener);
 		if (rc) {
+			pl->fd = -1;
+			__atomic_sub_fetch(&pw->pod->sockets[i], 1, __ATOMIC_RELAXED);
 			log_error(&scope, "worker %u cannot accept for pod %s/%s: %s", at->index,
 				  pw->pod->ns->text, pw->pod->name->text, err_text(rc));
 			continue;
@@ -178,9 +244,23 @@ static void deliver_drain(struct mail *mail, struct worker *at)
 	if (pw->phase != POD_RUNNING)
 		return;
 	pw->phase = POD_DRAINING;
-	/* First serve what already waits in the queues: the hand-over must lose nobody. */
-	stop_listeners(pw);
-	drain_if_closed(pw);
+	if (pw->aw->app->config->inpod_port_reuse && pw->listening) {
+		steer_past(pw);
+		timer_arm(&at->timers, &pw->hand_over, LIMIT_HAND_OVER_MS);
+	} else {
+		stop_listeners(pw);
+	}
+	drain_if_stopped(pw);
+}
+
+static void deliver_quiet(struct mail *mail, struct worker *at)
+{
+	struct pod_worker *pw = container_of(mail, struct pod_worker, mail_quiet);
+	struct pod *pod = pw->pod;
+	CHECK(at == pod->app->control && !pw->quiet);
+	pw->quiet = true;
+	if (++pod->workers_quiet == pod->app->workers_count || pod->killed)
+		pod_close_sockets(pod);
 }
 
 static void deliver_kill_answer(struct mail *mail, struct worker *at)
@@ -198,7 +278,9 @@ static void deliver_kill(struct mail *mail, struct worker *at)
 	/* A drain that ended by itself may have crossed this message; then there is nothing left to do. */
 	if (pw->phase == POD_RUNNING || pw->phase == POD_DRAINING) {
 		pw->phase = POD_KILLED;
-		stop_listeners(pw);
+		timer_disarm(&at->timers, &pw->hand_over);
+		task_cancel(&pw->hand_over_due);
+		close_listeners(pw);
 		if (pw->started)
 			pw->aw->app->proxy->pod_kill(pw, pw->pod->kill_reason);
 		let_go(pw);
@@ -226,8 +308,11 @@ void pod_worker_init(struct pod_worker *pw, struct pod *pod, struct app_worker *
 	pw->refs = 1;
 	pw->held = true;
 	task_init(&pw->ended, ended);
+	task_init(&pw->hand_over_due, hand_over_due);
+	timer_init(&pw->hand_over, &pw->hand_over_due);
 	pw->mail_start.deliver = deliver_start;
 	pw->mail_drain.deliver = deliver_drain;
+	pw->mail_quiet.deliver = deliver_quiet;
 	pw->mail_kill.deliver = deliver_kill;
 	pw->mail_done.deliver = deliver_done;
 	for (size_t i = 0; i < POD_PORTS; i++) {

@@ -9,7 +9,10 @@
 
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
+#include "shared/obs/log.h"
 #include "ztunnel/pod_worker.h"
+
+LOG_SCOPE(scope, "ztunnel::inpod");
 
 enum { LISTEN_BACKLOG = 128 };
 
@@ -19,6 +22,7 @@ struct pods {
 	uint32_t live, active;
 	uint64_t started, stopped;
 	bool draining;
+	bool migrate_failed; /* and said so */
 	struct task *on_empty;
 };
 
@@ -131,6 +135,7 @@ static int listen_one(struct pod *pod, const struct netns *ns, enum pod_port por
 	if (fd < 0)
 		return fd;
 	pl->fd = fd;
+	pod->sockets[port]++;
 	return 0;
 }
 
@@ -187,6 +192,18 @@ static void end(struct pods *p, struct pod *pod, bool kill, int reason)
 		pod->kills_out += kill;
 		worker_post(pw->aw->w, kill ? &pw->mail_kill : &pw->mail_drain);
 	}
+	if (kill)
+		pod_close_sockets(pod);
+}
+
+/* Needs a /proc/sys that can be written to; without it only slow handshakes are at risk when we hand over. */
+static void enable_migrate(struct pods *p, const struct netns *ns)
+{
+	int rc = socket_enable_migrate(ns);
+	if (rc && !p->migrate_failed)
+		log_warn(&scope, "net.ipv4.tcp_migrate_req cannot be set in the pods: %s",
+			 err_text(rc));
+	p->migrate_failed |= rc != 0;
 }
 
 static bool same_netns(const struct pod *pod, int netns_fd)
@@ -228,8 +245,7 @@ int pods_add(struct pods *p, const struct pod_spec *spec, char error[POD_ERROR_M
 		pod_free(pod);
 		return rc;
 	}
-	/* So that what waits in the queue of a closing listener moves to its twin (issue: hand-over loses nothing). */
-	pod->migrates = socket_enable_migrate(&ns) == 0;
+	enable_migrate(p, &ns);
 	pod->netns.fd = ns.fd;
 	pod->workers_live = p->app->workers_count;
 	list_add_tail(&p->all, &pod->link);

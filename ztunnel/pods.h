@@ -6,6 +6,13 @@
  * Lifetime: the control thread posts start, then perhaps drain, then kill to every worker. A pod_worker is done when its
  * listeners are closed and nobody holds it (pod_worker_get/put, worker's thread only); the last worker to be done lets
  * the control thread free the pod. So code on a worker that holds a pod_worker may use its pod, the namespace included.
+ *
+ * Hand-over (contract sections 2, 12, 14): when a pod drains, another instance may listen beside us already, and no
+ * connection may be lost between the two. So each worker steers new connections past our sockets, to those that were
+ * bound after them, makes its own ones deaf in case that fails, and waits until handshakes under way have ended. Then it
+ * accepts what is queued and gives the sockets back. When the last has come, the control thread closes them in one go:
+ * as they leave, an instance with fewer sockets than we had moves out of the steering's reach, and SYNs that come to a
+ * deaf socket meanwhile come again a second later. tcp_migrate_req serves handshakes that took longer than the wait.
  */
 #ifndef GAUZE_ZTUNNEL_PODS_H
 #define GAUZE_ZTUNNEL_PODS_H
@@ -28,11 +35,12 @@ struct pod {
 	struct rstr *uid, *name, *ns, *sa;
 	struct netns netns; /* fd owned by the pod; -1 for the process's own */
 	uint64_t netns_ino, netns_dev;
-	uint32_t mark;	       /* SO_MARK of every socket of this pod; 0 = none */
-	bool migrates;	       /* tcp_migrate_req took in its namespace */
-	uint32_t workers_live; /* control thread: pod_workers not yet done */
-	uint32_t kills_out;    /* control thread: kill messages not yet answered */
-	bool killed;	       /* control thread */
+	uint32_t mark;		     /* SO_MARK of every socket of this pod; 0 = none */
+	uint32_t sockets[POD_PORTS]; /* atomic: open ones of ours */
+	uint32_t workers_quiet;	     /* control thread: pod_workers that gave their sockets back */
+	uint32_t workers_live;	     /* control thread: pod_workers not yet done */
+	uint32_t kills_out;	     /* control thread: kill messages not yet answered */
+	bool killed;		     /* control thread */
 	int kill_reason;
 	bool ending;	  /* control thread: killed or draining */
 	bool kept;	  /* control thread: added or kept on the current ZDS connection */
@@ -44,8 +52,8 @@ struct pod_listener {
 	struct pod_worker *pw;
 	enum pod_port port;
 	bool transparent; /* IP_TRANSPARENT took: the source address is preserved (contract section 1.4) */
-	int fd;		  /* -1 once the listener has it, or none */
-	struct listener *listener;
+	int fd;		  /* -1: none */
+	struct listener *listener; /* uses fd while there is one */
 	bool stopping;
 	struct task stopped;
 };
@@ -63,13 +71,16 @@ struct pod_worker {
 	uint32_t refs;
 	uint32_t listening; /* listeners not yet stopped */
 	enum pod_phase phase;
-	bool held;    /* the pod's own reference is still there */
-	bool started; /* pod_start succeeded */
+	bool held;	/* the pod's own reference is still there */
+	bool started;	/* pod_start succeeded */
+	bool gave_back; /* the sockets belong to the control thread */
+	bool quiet;	/* control thread: ... which has heard of it */
 	/* Cells written by this worker only, read by any thread (pod_sum). */
 	uint32_t connections;
 	uint64_t bytes_buffered;
-	struct mail mail_start, mail_drain, mail_kill, mail_done;
-	struct task ended;
+	struct mail mail_start, mail_drain, mail_quiet, mail_kill, mail_done;
+	struct timer hand_over;
+	struct task hand_over_due, ended;
 };
 
 static inline struct pod_worker *pod_worker_get(struct pod_worker *pw)

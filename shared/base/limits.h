@@ -20,6 +20,9 @@ enum {
 	LIMIT_HANDSHAKE_MS = 10 * 1000,
 	/* TCP connect, upstream and application (contract sections 5.4, 6.1). */
 	LIMIT_CONNECT_MS = 10 * 1000,
+	/* Handshakes with a listening socket that is about to close: most take a fraction of it, and those that take
+	 * longer the kernel moves (contract section 12). */
+	LIMIT_HAND_OVER_MS = 50,
 	/* Sockets of one worker: every flow has two. */
 	LIMIT_WORKER_CONNS = 2 * LIMIT_PROCESS_FLOWS,
 	/* Descriptors kept free for accept, ZDS and admin when the rest is used. */

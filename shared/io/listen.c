@@ -138,7 +138,8 @@ static void end(struct listener *l)
 {
 	struct io *io = io_of(l);
 
-	io->backend->close_fd(io, l->fd, false);
+	if (!l->released)
+		io->backend->close_fd(io, l->fd, false);
 	timer_disarm(&l->worker->timers, &l->pause);
 	task_cancel(&l->resume);
 	task_cancel(&l->task);
@@ -205,6 +206,12 @@ void listener_stop(struct listener *l, struct task *done)
 	l->acceptable = true;
 	l->done = done;
 	io_wish(io_of(l), &l->wish);
+}
+
+void listener_release(struct listener *l, struct task *done)
+{
+	listener_stop(l, done);
+	l->released = true;
 }
 
 void io_accepted(struct listener *l, int fd_or_error)

@@ -30,5 +30,7 @@ int must_check listener_start(struct worker *w, int fd, listener_accepted_fn fn,
  * after the last call of fn; the listener frees itself.
  */
 void listener_stop(struct listener *l, struct task *done);
+/* The same, but leaves the socket open: it is the caller's once `done` is readied. */
+void listener_release(struct listener *l, struct task *done);
 
 #endif

@@ -33,6 +33,7 @@ struct listener {
 	bool cancelling; /* it was told to stop */
 	bool acceptable; /* accept() has not said -EAGAIN yet */
 	bool paused, stopping;
+	bool released; /* the socket outlives us */
 };
 
 /* After watch_free(): the same, without tasks. */

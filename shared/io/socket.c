@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -213,6 +214,38 @@ int socket_enable_migrate(const struct netns *ns)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+int socket_steer(int fd, uint32_t index)
+{
+	struct sock_filter constant = BPF_STMT(BPF_RET | BPF_K, index);
+	struct sock_fprog program = {.len = 1, .filter = &constant};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program))
+		       ? -errno
+		       : 0;
+}
+
+void socket_unsteer(int fd)
+{
+	/* Fails when there is nothing to detach. */
+	(void)set_int(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0);
+}
+
+int socket_deafen(int fd)
+{
+	enum { FLAGS_AT = 13, SYN = 0x02, ACK = 0x10, DROP = 0 };
+	/* The filter sees the packet from its TCP header on. */
+	struct sock_filter no_syn[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, DROP),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = {.len = ARRAY_SIZE(no_syn), .filter = no_syn};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) ? -errno : 0;
 }
 
 int socket_netns_id(int netns_fd, uint64_t *ino, uint64_t *dev)

@@ -47,6 +47,20 @@ int must_check socket_original_dst(int fd, struct addr *out, bool *was_redirecte
 int must_check socket_local(int fd, struct addr *out);
 /* Sets net.ipv4.tcp_migrate_req in ns so that a closing listener's queue moves to its SO_REUSEPORT twins. */
 int must_check socket_enable_migrate(const struct netns *ns);
+/*
+ * Hand-over of a port to another process's sockets of the same SO_REUSEPORT group (contract sections 2, 14). The kernel
+ * keeps a group in an array: a new socket goes to its end, and the last one takes the place of one that leaves.
+ *
+ * socket_steer() sends every new connection of the group to the socket at `index`; an index beyond the end means the
+ * usual choice by hash. It holds for the whole group and outlives its sockets until socket_unsteer() (on any of them).
+ */
+int must_check socket_steer(int fd, uint32_t index);
+void socket_unsteer(int fd);
+/*
+ * From now on the listening socket ignores SYNs, so that their senders try again later, perhaps with another socket of
+ * the group; handshakes under way go on. What it accepts from now on ignores SYNs, too: it has no use for them.
+ */
+int must_check socket_deafen(int fd);
 /* Inode and device that identify a namespace (contract 1.3). */
 int must_check socket_netns_id(int netns_fd, uint64_t *ino, uint64_t *dev);
 

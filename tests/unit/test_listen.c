@@ -228,6 +228,21 @@ static void loopback_up(void)
 	close(fd);
 }
 
+/* The way of pod_worker.c, with one socket on each side. */
+static void hand_over(struct rig *r, struct listener *l, int fd)
+{
+	struct counter c = {0};
+
+	task_init(&c.done, ended);
+	assert_int_equal(socket_steer(fd, 1), 0);
+	assert_int_equal(socket_deafen(fd), 0);
+	rig_idle(r, 10);
+	listener_release(l, &c.done);
+	UNTIL(r, c.ended);
+	socket_unsteer(fd);
+	close(fd);
+}
+
 static void takeover(void **state)
 {
 	struct rig r;
@@ -238,41 +253,66 @@ static void takeover(void **state)
 
 	rig_start(&r, *state);
 	assert_int_equal(addr_parse(STR("127.0.0.1:15008"), &caller.to), 0);
-	assert_int_equal(listener_start(r.w, rig_listen_at(&caller.to, 128), answer, &n[0], &l), 0);
+	int fd = rig_listen_at(&caller.to, 128);
+
+	assert_int_equal(listener_start(r.w, fd, answer, &n[0], &l), 0);
 	worker_turn(r.w, 0);
 	assert_int_equal(pthread_create(&thread, NULL, call, &caller), 0);
-	for (int i = 1; i <= 40; i++) {
+	for (int i = 1; i <= 100; i++) {
 		struct listener *next;
-		struct counter c = {0};
+		int next_fd = rig_listen_at(&caller.to, 128);
 		uint32_t before = n[i % 2];
 
-		task_init(&c.done, ended);
-		assert_int_equal(listener_start(r.w, rig_listen_at(&caller.to, 128), answer,
-						&n[i % 2], &next),
-				 0);
+		assert_int_equal(listener_start(r.w, next_fd, answer, &n[i % 2], &next), 0);
 		worker_turn(r.w, 0);
-		listener_stop(l, &c.done);
-		UNTIL(&r, c.ended && n[i % 2] > before + 5);
+		hand_over(&r, l, fd);
+		UNTIL(&r, n[i % 2] > before + 5);
 		l = next;
+		fd = next_fd;
 	}
 	__atomic_store_n(&caller.stop, true, __ATOMIC_RELAXED);
 	rig_idle(&r, 20);
 	pthread_join(thread, NULL);
-	assert_true(caller.connects > 200);
-	/*
-	 * Not zero for sure: the kernel resets a connection whose last handshake packet is being taken on another core
-	 * at the very moment the socket closes (about one in ten thousand in this closed loop).
-	 */
-	assert_true(caller.failures <= 2);
+	assert_true(caller.connects > 500);
+	assert_int_equal(caller.failures, 0);
 	listener_stop(l, NULL);
+	rig_end(&r);
+}
+
+/* The socket of a listener that was released is its user's: open, and it accepts again. */
+static void release_keeps_the_socket(void **state)
+{
+	struct rig r;
+	struct counter c;
+	int conns[2];
+
+	rig_start(&r, *state);
+	listener_stop(r.l, NULL);
+	c = (struct counter){.r = &r};
+	task_init(&c.done, ended);
+	int fd = rig_listen(&r);
+
+	assert_int_equal(listener_start(r.w, fd, count_one, &c, &r.l), 0);
+	conns[0] = peer_connect(&r.at);
+	listener_release(r.l, &c.done);
+	UNTIL(&r, c.ended);
+	assert_int_equal(c.accepted, 1);
+	conns[1] = peer_connect(&r.at);
+	rig_idle(&r, 10);
+	assert_int_equal(c.accepted, 1);
+	assert_int_equal(listener_start(r.w, fd, count_one, &c, &r.l), 0);
+	UNTIL(&r, c.accepted == 2);
+	close(conns[0]);
+	close(conns[1]);
 	rig_end(&r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(budget_per_turn),	  BOTH(stop_drains),	    BOTH(stop_at_once),
-		BOTH(out_of_descriptors), BOTH(gone_before_accept), BOTH(takeover),
+		BOTH(budget_per_turn),		BOTH(stop_drains),	  BOTH(stop_at_once),
+		BOTH(out_of_descriptors),	BOTH(gone_before_accept), BOTH(takeover),
+		BOTH(release_keeps_the_socket),
 	};
 
 	/* A network of our own: tcp_migrate_req is set in it, and fixed ports are free. */
