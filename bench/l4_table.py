@@ -81,7 +81,7 @@ def rows(options):
         Row("cold tunnels: a second", "cold rate", target=(">=", 2)),
         Row("cold tunnels: CPU us each", *both("cold cpu"), user=True),
     ]
-    if not options.no_memory:
+    if "memory" in options.what:
         for side in ("client", "server"):
             found += [
                 Row(f"memory idle, {side}: RSS MiB", f"idle rss {side}", scale=MEGA, target=("<=", 0.35)),
@@ -117,12 +117,14 @@ def table(medians, options):
     lines = [
         f"`bench/l4`, {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, Linux {os.uname().release}; "
         f"{options.rounds} rounds, windows of {options.seconds:g} s, medians; {PINNED[options.pin]}; "
-        f"{options.workers} data threads; reno. In brackets: proxy on the client's node + on the server's.",
+        f"{options.workers} data threads; {options.congestion}. In brackets: proxy on the client's node + on the server's.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),
     ]
     for row in rows(options):
+        if all(row.value(medians[name]) is None for name in names):
+            continue
         cells = [row.what, *(row.cell(medians[name]) for name in names)]
         if compare:
             cells += row.ratio(medians["ours"], medians["peer"])
