@@ -196,8 +196,10 @@ int static_decode(struct str text, const char *name, struct batch *b, struct sta
 		schema_error(&s, why.line ? &at : NULL, "%s", why.text);
 		return s.no_memory ? ERR_NOMEM : ERR_SYNTAX;
 	}
-	/* An empty file is a mesh with nothing in it. */
-	if (tree.root && !schema_is_null(tree.root))
+	/* A file that was cut would else silently take the whole mesh away; who means that writes {}. */
+	if (!tree.root || schema_is_null(tree.root))
+		schema_error(&s, NULL, "is empty: write {} for a mesh with nothing in it");
+	else
 		schema_map(&s, tree.root, &file_table, &b);
 	tree_free(&tree);
 	if (s.no_memory)

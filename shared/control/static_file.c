@@ -4,58 +4,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "read_file.h"
 #include "shared/base/err.h"
 #include "static_decode.h"
 
-enum { READ_BYTES_MIN = 64 * 1024 };
-
-/* Reads to the end: a file may be a pipe, and what stat said may have changed. */
-static int read_all(int fd, char **out, size_t *n)
-{
-	size_t cap = READ_BYTES_MIN, used = 0;
-	char *p = malloc(cap);
-
-	while (p) {
-		ssize_t got = read(fd, p + used, cap - used);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) {
-			int err = got < 0 ? -errno : 0;
-			if (err) {
-				free(p);
-				return err;
-			}
-			*out = p;
-			*n = used;
-			return 0;
-		}
-		used += (size_t)got;
-		if (used > LIMIT_STATIC_BYTES) {
-			free(p);
-			return ERR_TOO_LARGE;
-		}
-		if (used < cap)
-			continue;
-		char *bigger = realloc(p, cap *= 2);
-		if (!bigger)
-			free(p);
-		p = bigger;
-	}
-	return ERR_NOMEM;
-}
-
-static int read_file(const char *path, char **out, size_t *n, struct static_report *report)
+/* A regular file only: what never ends, or waits for a writer, would hold up all that the control thread does. */
+static int read_file(const char *path, struct str *out, struct static_report *report)
 {
 	struct schema s = {.file = path, .report = report};
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = fd < 0 ? -errno : read_all(fd, out, n);
+	int err = read_file_at(AT_FDCWD, path, LIMIT_STATIC_BYTES, out);
 
-	if (fd >= 0)
-		close(fd);
-	if (err)
+	if (err == -EINVAL)
+		schema_error(&s, NULL, "cannot be read: not a regular file");
+	else if (err)
 		schema_error(&s, NULL, "cannot be read: %s", err_text(err));
 	return err;
 }
@@ -80,15 +42,14 @@ int static_load_text(struct world *w, struct str text, const char *name,
 int static_load_file(struct world *w, const char *path, struct batch_result *result,
 		     struct static_report *report)
 {
-	char *text;
-	size_t n;
+	struct str text;
 
 	*report = (struct static_report){0};
-	int err = read_file(path, &text, &n, report);
+	int err = read_file(path, &text, report);
 	if (err)
 		return err;
-	err = static_load_text(w, (struct str){text, n}, path, result, report);
-	free(text);
+	err = static_load_text(w, text, path, result, report);
+	free((char *)text.p);
 	return err;
 }
 

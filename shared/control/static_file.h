@@ -17,7 +17,7 @@
  */
 int must_check static_load_text(struct world *w, struct str text, const char *name,
 				struct batch_result *result, struct static_report *report);
-/* The same from a file; also -errno when it cannot be read, and ERR_TOO_LARGE; the report says that too. */
+/* The same from a file; also -errno when it cannot be read, and ERR_TOO_LARGE; the report says that too. Never waits: regular files only. */
 int must_check static_load_file(struct world *w, const char *path, struct batch_result *result,
 				struct static_report *report);
 /*

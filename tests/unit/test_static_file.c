@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/base/err.h"
@@ -277,8 +278,8 @@ static void json_is_yaml(void **state)
 	assert_int_equal(static_load_text(f.w, str_of(json), "f", &r, &report), 0);
 	assert_int_equal(r.added, 2);
 	assert_int_equal(fx_endpoints(fx_service(&f, "n", "s")), 1);
-	/* Nothing at all is a mesh with nothing in it; aliases that stay within bounds are fine. */
-	assert_int_equal(static_load_text(f.w, STR("# nothing\n"), "f", &r, &report), 0);
+	/* A mesh with nothing in it; aliases that stay within bounds are fine. */
+	assert_int_equal(static_load_text(f.w, STR("{} # nothing\n"), "f", &r, &report), 0);
 	assert_int_equal(r.removed, 2);
 	assert_int_equal(
 		static_load_text(
@@ -363,6 +364,57 @@ static void reload_changes_what_changed(void **state)
 	fx_end(&f);
 }
 
+/* What is cut to nothing must not take the mesh away: who means that says so. */
+static void empty_is_refused(void **state)
+{
+	static const char *const empty[] = {"",	     "\n\n",   "# to be filled in\n",
+					    "---\n", "null\n", "~\n"};
+	struct static_report report;
+	struct batch_result r;
+	struct fixture f;
+
+	(void)state;
+	fx_begin(&f, "", NULL);
+	assert_int_equal(static_load_text(f.w, str_of(whole_workload), "f", &r, &report), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+		assert_int_equal(static_load_text(f.w, str_of(empty[i]), "f", &r, &report),
+				 ERR_SYNTAX);
+		assert_int_equal(report.errors, 1);
+		assert_string_equal(report.line[0],
+				    "f: is empty: write {} for a mesh with nothing in it");
+		static_report_fini(&report);
+		assert_non_null(fx_workload(&f, "cluster1//Pod/default/a"));
+	}
+	assert_int_equal(static_load_text(f.w, STR("{}"), "f", &r, &report), 0);
+	assert_int_equal(r.removed, 1);
+	fx_end(&f);
+}
+
+/* Reading must end, whatever stands there: the control thread does it. */
+static void only_regular_files(void **state)
+{
+	char dir[] = "/tmp/gauze-static-XXXXXX", path[64];
+	const char *paths[] = {dir, path, "/dev/zero"};
+	struct static_report report;
+	struct batch_result r;
+	struct fixture f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/pipe", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	fx_begin(&f, "", NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		assert_int_not_equal(static_load_file(f.w, paths[i], &r, &report), 0);
+		assert_int_equal(report.errors, 1);
+		assert_non_null(strstr(report.line[0], ": cannot be read: not a regular file"));
+		static_report_fini(&report);
+	}
+	fx_end(&f);
+	unlink(path);
+	rmdir(dir);
+}
+
 static void check_prints_a_verdict(void **state)
 {
 	char path[] = "/tmp/gauze-check-XXXXXX", *text = NULL;
@@ -398,6 +450,8 @@ int main(void)
 		cmocka_unit_test(json_is_yaml),
 		cmocka_unit_test(tags_are_maps_of_one_key),
 		cmocka_unit_test(reload_changes_what_changed),
+		cmocka_unit_test(empty_is_refused),
+		cmocka_unit_test(only_regular_files),
 		cmocka_unit_test(check_prints_a_verdict),
 	};
 
