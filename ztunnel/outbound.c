@@ -248,8 +248,11 @@ static bool await_inner_link(struct outbound *o)
 
 	if (l->state < LINK_OPEN)
 		return false;
-	if (l->state != LINK_OPEN)
-		return refuse(o, l->error ? l->error : ERR_CLOSED, l->error_text);
+	if (l->state != LINK_OPEN) {
+		/* the link ends before its text is logged */
+		snprintf(o->setup->text, sizeof(o->setup->text), "%s", l->error_text);
+		return refuse(o, l->error ? l->error : ERR_CLOSED, o->setup->text);
+	}
 	sbuf_init(&text, OUTBOUND_HEAD_BYTES);
 	n = connect_head(o, true, &text, head);
 	err = n ? link_open(l, head, n, &o->inner) : ERR_NOMEM;
