@@ -110,11 +110,11 @@ static struct access_facts access_of(const struct flow *f)
 
 void flow_init(struct flow *f, struct pod_worker *pw, void (*abort)(struct flow *, int))
 {
-	list_init(&f->link);
 	list_init(&f->listed.link);
 	task_init(&f->done, NULL);
 	f->pw = pod_worker_get(pw);
 	f->abort = abort;
+	list_add_tail(&proxy_of(pw)->flows, &f->link);
 	f->began_ns = pw->aw->w->now_ns;
 }
 
@@ -176,7 +176,6 @@ int flow_open(struct flow *f, const struct flow_facts *facts)
 	if (facts->protocol != POD_FLOW_DOUBLE_HBONE)
 		count_open(f);
 	pod_flow_add(f->pw, &f->listed);
-	list_add_tail(&proxy_of(f->pw)->flows, &f->link);
 	log_opened(f);
 	return 0;
 }

@@ -53,7 +53,7 @@ struct flow {
 	bool mtls, opened, counted, relayed;
 };
 
-/* Before the route is known: takes a reference to the pod. */
+/* Before the route is known: takes a reference to the pod; `abort` may be called from now on. */
 void flow_init(struct flow *f, struct pod_worker *pw, void (*abort)(struct flow *, int));
 /* The route is decided: listed, and counted as opened unless it is double HBONE. 0, or ERR_NOMEM. */
 int must_check flow_open(struct flow *f, const struct flow_facts *facts);

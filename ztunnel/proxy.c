@@ -204,6 +204,7 @@ static int start(struct app_worker *aw)
 		return ERR_NOMEM;
 	p->aw = aw;
 	list_init(&p->flows);
+	list_init(&p->socks);
 	list_init(&p->hbone);
 	rng_init_random(&p->rng);
 	p->client_config = link_config_of(c, false);
@@ -228,7 +229,7 @@ static void stop(struct app_worker *aw)
 {
 	struct proxy_worker *p = aw->proxy;
 
-	CHECK(list_empty(&p->flows) && list_empty(&p->hbone));
+	CHECK(list_empty(&p->flows) && list_empty(&p->socks) && list_empty(&p->hbone));
 	tunnels_free(p->tunnels);
 	meters_put(&p->meters);
 	free(p);
@@ -276,6 +277,7 @@ static void pod_kill(struct pod_worker *pw, int reason)
 			break;
 		}
 	}
+	socks_kill(pw, reason);
 	list_for_each_safe(node, tmp, &p->hbone) {
 		struct hbone_server *s = list_entry(node, struct hbone_server, link);
 

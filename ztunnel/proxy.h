@@ -29,7 +29,9 @@ struct proxy_meters {
 struct proxy_worker {
 	struct app_worker *aw;
 	struct tunnels *tunnels;
-	struct list flows; /* struct flow.link: all of this worker */
+	struct list
+		flows; /* struct flow.link: all of this worker, those whose route is not known yet included */
+	struct list socks; /* struct socks.link: negotiations under way */
 	struct list
 		hbone; /* struct hbone_server.link: live inbound links and those in their handshake */
 	uint32_t handshakes; /* inbound, in flight */
@@ -54,6 +56,8 @@ void outbound_start(struct pod_worker *pw, struct conn *client, const struct add
 void inbound_hbone_accepted(struct pod_listener *pl, int fd, const struct addr *peer);
 void inbound_plain_accepted(struct pod_listener *pl, int fd, const struct addr *peer);
 void socks_accepted(struct pod_listener *pl, int fd, const struct addr *peer);
+/* Ends the negotiations of that pod that are under way. */
+void socks_kill(struct pod_worker *pw, int reason);
 
 /* ---- what the paths share (proxy.c) ---- */
 

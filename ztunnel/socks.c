@@ -13,19 +13,20 @@
 #include "ztunnel/proxy.h"
 
 struct socks {
+	struct list link; /* proxy_worker.socks */
 	struct task task;
 	struct timer deadline;
 	struct pod_worker *pw; /* counted */
 	struct conn *client;
 	struct socks5 protocol;
 	struct name_wait name;
-	uint64_t give_up_ns;
 };
 
 static void release(struct socks *s)
 {
 	struct pod_worker *pw = s->pw;
 
+	list_del(&s->link);
 	timer_disarm(&pw->aw->w->timers, &s->deadline);
 	task_cancel(&s->task);
 	name_wait_cancel(&s->name);
@@ -112,7 +113,8 @@ static void drive(struct task *task)
 	struct endpoint *ep = &s->client->ep;
 	int err = 0;
 
-	if (ep->error || s->pw->aw->w->now_ns >= s->give_up_ns) {
+	/* a timer that is not armed any more has fired */
+	if (ep->error || !timer_armed(&s->deadline)) {
 		fail(s, ep->error ? ep->error : ERR_TIMEOUT);
 		return;
 	}
@@ -156,10 +158,20 @@ void socks_accepted(struct pod_listener *pl, int fd, const struct addr *peer)
 	}
 	s->pw = pod_worker_get(pw);
 	s->client = client;
-	s->give_up_ns = w->now_ns + LIMIT_HANDSHAKE_MS * NS_PER_MS;
 	socks5_init(&s->protocol);
 	task_init(&s->task, drive);
 	timer_init(&s->deadline, &s->task);
 	timer_arm(&w->timers, &s->deadline, LIMIT_HANDSHAKE_MS);
+	list_add_tail(&proxy_of(pw)->socks, &s->link);
 	endpoint_attach(&client->ep, &w->run, &s->task);
+}
+
+void socks_kill(struct pod_worker *pw, int reason)
+{
+	list_for_each_safe(node, tmp, &proxy_of(pw)->socks) {
+		struct socks *s = list_entry(node, struct socks, link);
+
+		if (s->pw == pw)
+			fail(s, reason);
+	}
 }
