@@ -83,8 +83,9 @@ static void established(struct hbone_server *s)
 
 	leave_handshake(s);
 	series_observe_ns(m->handshake[1], s->tls_link->established_ns - s->tls_link->opened_ns);
-	series_add(m->tunnels[1], 1);
 	s->identity = peer && peer->identity ? strdup(peer->identity) : NULL;
+	if (s->identity)
+		series_add(m->tunnels[1], 1);
 }
 
 static void handshake_failed(struct hbone_server *s, int reason, const char *text)
