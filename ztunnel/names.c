@@ -10,6 +10,7 @@
 #include "shared/base/limits.h"
 #include "shared/base/list.h"
 #include "shared/io/worker.h"
+#include "shared/obs/metrics.h"
 
 enum {
 	NAMES_CACHED = 256,
@@ -211,6 +212,7 @@ void name_wait(struct names *n, struct worker *w, struct str host, uint8_t prefe
 	}
 	pthread_mutex_unlock(&n->lock);
 	if (full) {
+		metric_add_labels(w->metrics, METRIC_LIMIT_HITS, &STR("names_waiting"), 1, 1);
 		free(q);
 		refuse(w, wait, ERR_LIMIT);
 		return;

@@ -25,7 +25,7 @@ struct name_wait {
 
 /* Starts the thread. NULL: out of memory or threads. ipv6 false: only A records are asked for (IPV6_ENABLED). */
 struct names *names_start(bool ipv6);
-/* After the workers have stopped; waits for a question that is being asked. NULL is allowed. */
+/* Before the workers are freed, when nobody asks any more; waits for a question that is being asked. NULL is allowed. */
 void names_stop(struct names *n);
 
 /* Readies done on that worker's run queue when there is an answer. prefer_len: 4 or 16, the client's family. */

@@ -227,8 +227,9 @@ static void unwind(struct run *r)
 	struct app *app = &r->app;
 	zds_client_free(app->zds);
 	state_source_stop(r->state);
-	workers_stop(app);
+	/* It posts to the workers. */
 	names_stop(app->names);
+	workers_stop(app);
 	drain_free(app->drain);
 	if (app->pods && pods_live(app->pods) == 0)
 		pods_free(app->pods);
