@@ -25,6 +25,7 @@ struct certs {
 	struct task run; /* something ended, or is due */
 	struct timer timer;
 	struct certs_stats seen; /* counted in the metrics already */
+	bool ending;		 /* the workers are gone, and with them whoever asked */
 };
 
 /*
@@ -82,6 +83,11 @@ static void answer(struct certs_waiter *waiter, struct tls_ctx *ctx, int error, 
 {
 	struct certs_request *r = container_of(waiter, struct certs_request, waiter);
 
+	if (r->certs->ending) {
+		tls_ctx_put(ctx);
+		free(r);
+		return;
+	}
 	r->ctx = ctx;
 	r->error = error;
 	snprintf(r->why, sizeof(r->why), "%s", why);
@@ -232,6 +238,7 @@ void certs_free(struct certs *c)
 {
 	if (!c)
 		return;
+	c->ending = true;
 	metrics_collect(METRIC_CERT_EXPIRY, NULL, NULL);
 	timer_disarm(&c->control->timers, &c->timer);
 	certs_table_free(c->table);
