@@ -162,19 +162,23 @@ def test_certificate_of_another_identity_is_not_taken(filed):
     works(filed)
 
 
-def test_two_roots_are_trusted_at_once(filed):
-    """How a root is replaced: first both are trusted, then leaves of the new one appear."""
+@pytest.mark.parametrize("key_id", [True, False], ids=["leaf_names_key", "leaf_names_issuer_only"])
+def test_two_roots_are_trusted_at_once(filed, key_id):
+    """How a root is replaced: both have one subject and are trusted at once, then leaves of the new one appear."""
     other = Authority.new(f"{filed.dir}/next-ca")
     roots = filed.authority.roots_pem + other.roots_pem
     old_ca = Authority(f"{filed.dir}/both", filed.authority.key, filed.authority.chain)
     new_ca = Authority(f"{filed.dir}/both", other.key, other.chain)
     old_ca.roots_pem = new_ca.roots_pem = roots
-    stranger = new_ca.issue(filed.client.identity)
+    stranger = new_ca.issue(filed.client.identity, key_id=key_id)
+    local = filed.authority.issue(filed.client.identity, key_id=key_id)
     with hbone.Client(filed.outsider.ns, filed.server.ip[4], stranger, wait=False) as tunnel:
         tunnel.wait_closed()
     new = filed.folder.put(filed.server.identity, old_ca.issue(filed.server.identity))
     until(lambda: serial(filed.server) == str(new.serial), "the certificate with both roots")
     with hbone.Client(filed.outsider.ns, filed.server.ip[4], stranger) as tunnel:
+        tunnel.echo(tunnel.request(host_port(filed.server.ip[4], ECHO)))
+    with hbone.Client(filed.outsider.ns, filed.server.ip[4], local, verify=False) as tunnel:
         tunnel.echo(tunnel.request(host_port(filed.server.ip[4], ECHO)))
     works(filed)
 

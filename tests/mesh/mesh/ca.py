@@ -139,8 +139,8 @@ class Authority:
         certificate = self._ca_certificate(name, key.public_key(), self.chain[0].subject, self.key)
         return Authority(self.directory, key, [certificate, *self.chain])
 
-    def issue(self, uris, lifetime=datetime.timedelta(hours=1), starts=None, usages=None, dns=()):
-        """A leaf for one URI or several; usages None = both client and server."""
+    def issue(self, uris, lifetime=datetime.timedelta(hours=1), starts=None, usages=None, dns=(), key_id=True):
+        """A leaf for one URI or several; usages None = both client and server. key_id: it names its issuer's key."""
         key = ec.generate_private_key(ec.SECP256R1())
         starts = starts or datetime.datetime.now(UTC) - datetime.timedelta(minutes=5)
         uris = [uris] if isinstance(uris, str) else list(uris)
@@ -160,6 +160,9 @@ class Authority:
                 critical=False,
             )
         )
+        if key_id:
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+            builder = builder.add_extension(issuer, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
         certificate = builder.sign(self.key, hashes.SHA256())

@@ -44,6 +44,7 @@ class Writer:
     """Sends what it is given, in order, on a thread of its own, so that nobody who reads ever waits to write."""
 
     def __init__(self, sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.queue = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, daemon=True)
