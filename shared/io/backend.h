@@ -147,7 +147,7 @@ void *io_tag_find(struct io *io, uint64_t tag);
 /* Fills iov from the front of c->tx with what c->sending and c->sending_slices say; returns how many. */
 uint32_t io_iov(const struct conn *c, struct iovec iov[IO_IOV_MAX]);
 
-/* A slab for a bulk receive; NULL (counted): the connection goes on slot by slot. */
+/* A slab for a bulk receive; NULL (counted, also when memory is low): the connection goes on slot by slot. */
 struct buf *io_slab(struct io *io);
 
 /* Completions. `buf` is consumed; res > 0 bytes stand at its start, 0 is end of file, negative an error. */

@@ -215,7 +215,8 @@ void io_limit_hit(struct io *io, const char *name)
 
 struct buf *io_slab(struct io *io)
 {
-	struct buf *slab = bufpool_slab(io->worker->bufs);
+	struct bufpool *pool = io->worker->bufs;
+	struct buf *slab = bufpool_low(pool) ? NULL : bufpool_slab(pool);
 
 	if (!slab) {
 		IO_COUNT(io, slabs_refused, 1);

@@ -311,9 +311,15 @@ static void put(struct fake_socket *s, const void *bytes, uint32_t n)
 			memmove(s->inbox, s->inbox + s->inbox_head, s->inbox_len);
 		s->inbox_head = 0;
 		if (s->inbox_len + n > s->inbox_cap) {
-			s->inbox_cap = (s->inbox_len + n) * 2;
-			s->inbox = realloc(s->inbox, s->inbox_cap);
-			CHECK(s->inbox);
+			size_t cap = (s->inbox_len + n) * 2;
+			uint8_t *inbox = realloc(s->inbox, cap);
+
+			/* an allocation that a test makes fail was not meant for us */
+			if (!inbox)
+				inbox = realloc(s->inbox, cap);
+			CHECK(inbox);
+			s->inbox_cap = cap;
+			s->inbox = inbox;
 		}
 	}
 	memcpy(s->inbox + s->inbox_head + s->inbox_len, bytes, n);

@@ -9,9 +9,11 @@
 #include "shared/control/certs.h"
 #include "shared/control/static_file.h"
 #include "shared/io/backend.h"
+#include "shared/io/conn.h"
 #include "shared/obs/metrics.h"
 #include "shared/wire/tls_ctx.h"
 #include "tests/unit/failalloc.h"
+#include "ztunnel/flow.h"
 #include "ztunnel/proxy.h"
 
 enum { NS_FIRST = 2000000, STOP_TURNS = 200 * 1000 };
@@ -23,6 +25,18 @@ struct mesh_host mesh_hosts[MESH_PODS + 1] = {
 	{"b2", {{4, {10, 2, 0, 2}}, 0}, NS_FIRST + 3},
 	{"x", {{4, {10, 9, 0, 1}}, 0}, NS_FIRST + 4},
 };
+
+/* The linker leads getrandom() here, so that keys, and with them sizes and times, are those of the seed. */
+static struct rng randomness;
+ssize_t __wrap_getrandom(void *out, size_t n, unsigned flags);
+
+ssize_t __wrap_getrandom(void *out, size_t n, unsigned flags)
+{
+	(void)flags;
+	for (size_t i = 0; i < n; i++)
+		((uint8_t *)out)[i] = (uint8_t)rng_next(&randomness);
+	return (ssize_t)n;
+}
 
 /* Shards stay for the life of the process. */
 static struct metrics_shard *shards[2 * MESH_NODES + 1];
@@ -172,7 +186,10 @@ void mesh_pod_add(struct mesh *m, int pod)
 	};
 	char error[POD_ERROR_MAX];
 
-	CHECK(pods_add(node_of(m, pod)->app.pods, &spec, error) == 0);
+	int err = pods_add(node_of(m, pod)->app.pods, &spec, error);
+
+	/* the node may be on its way out */
+	CHECK(err == 0 || err == ERR_DRAINED);
 }
 
 void mesh_pod_del(struct mesh *m, int pod)
@@ -240,6 +257,7 @@ void mesh_start(struct mesh *m, uint64_t seed, const struct mesh_limits *limits)
 	const struct bufpool_limits plenty = {.slots_max = 1024, .bytes_max = 256 << 20};
 
 	rng_init(&m->rng, seed);
+	rng_init(&randomness, seed);
 	m->limits = *limits;
 	m->ca = testca_new("root", NULL, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(mesh_hosts); i++)
@@ -315,6 +333,45 @@ static void stop_node(struct mesh *m, struct mesh_node *n)
 	epoch_free(n->app.epoch);
 	config_free(n->config);
 	(void)m;
+}
+
+void mesh_print(const struct mesh *m)
+{
+	for (int i = 0; i < MESH_NODES; i++) {
+		const struct worker *w = m->nodes[i].aw.w;
+		struct proxy_worker *p = m->nodes[i].aw.proxy;
+		const struct io_stats *s = &w->io->stats;
+
+		fprintf(stderr,
+			"node %d: %u sockets, slots %lu slabs %lu heap %lu bytes, starved %lu, no slab %lu\n",
+			i, w->io->conns, (unsigned long)bufpool_bytes(w->bufs, BUF_SLOT),
+			(unsigned long)bufpool_bytes(w->bufs, BUF_SLAB),
+			(unsigned long)bufpool_bytes(w->bufs, BUF_HEAP), (unsigned long)s->starved,
+			(unsigned long)s->slabs_refused);
+		for (uint32_t k = 0; k < w->io->slot_cap; k++) {
+			const struct io_slot *slot = &w->io->slots[k];
+			const struct conn *c = slot->obj;
+
+			if (!c || slot->next != IO_CONN)
+				continue;
+			fprintf(stderr,
+				"  socket: state %u owed %u%s%s rx %u uncredited %u tx %u in %u slices\n",
+				c->state, c->owed, c->ep.urgent ? " urgent" : "",
+				list_empty(&c->ready) ? "" : " starved", c->ep.rx.bytes,
+				c->uncredited, c->tx.bytes, c->tx.count);
+		}
+		list_for_each(node, &p->flows) {
+			const struct flow *f = list_entry(node, struct flow, link);
+			const struct relay *r = &f->relay;
+
+			if (!r->running)
+				continue;
+			fprintf(stderr,
+				"  flow: a %u in flight, rx %u tx %u; b %u in flight, rx %u tx %u\n",
+				r->a.in_flight, r->a.ep->rx.bytes, r->a.ep->tx_pending,
+				r->b.in_flight, r->b.ep->rx.bytes, r->b.ep->tx_pending);
+		}
+	}
 }
 
 static bool pods_left(const struct mesh *m)

@@ -16,7 +16,13 @@
 #include "ztunnel/app.h"
 #include "ztunnel/pods.h"
 
-enum { MESH_NODES = 2, MESH_PODS = 4, MESH_CERTS_MAX = 16, MESH_APP_PORT = 8080 };
+enum {
+	MESH_NODES = 2,
+	MESH_PODS = 4,
+	MESH_CERTS_MAX = 16,
+	MESH_APP_PORT = 8080,
+	MESH_WINDOW_BYTES = 512 * 1024, /* largest window of a stream */
+};
 
 struct mesh;
 
@@ -71,6 +77,8 @@ void mesh_publish(struct mesh *m, bool deny);
 void mesh_renew(struct mesh *m, int pod);
 void mesh_pod_add(struct mesh *m, int pod);
 void mesh_pod_del(struct mesh *m, int pod);
+/* What the data workers hold, to stderr. */
+void mesh_print(const struct mesh *m);
 /* Ends everything; the applications must be gone. Checks that nothing is left of anything. */
 void mesh_stop(struct mesh *m);
 

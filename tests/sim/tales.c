@@ -119,7 +119,7 @@ static void run(struct task *task)
 	end_run(e, e->c->worker);
 }
 
-static void end_init(struct tale_end *e, struct rng *rng, bool client)
+static void end_init(struct tale_end *e, struct tales *t, bool client)
 {
 	task_init(&e->task, run);
 	task_init(&e->wake, woken);
@@ -127,8 +127,8 @@ static void end_init(struct tale_end *e, struct rng *rng, bool client)
 	list_init(&e->link);
 	e->client = client;
 	e->reset_at = UINT32_MAX;
-	if (rng && rng_below(rng, 4) == 0)
-		e->nap_ms = 1 + (uint32_t)rng_below(rng, 30);
+	if (t && rng_below(t->rng, 3) == 0)
+		e->nap_ms = 1 + (uint32_t)rng_below(t->rng, t->nap_max_ms);
 }
 
 /* ---- servers ---- */
@@ -211,9 +211,12 @@ void tales_listen(struct tales *t, int ns)
 	CHECK(listener_start(t->w, fd, accepted, t, &t->listeners[t->listener_count++]) == 0);
 }
 
-void tales_start(struct tales *t, struct worker *w, struct rng *rng)
+void tales_start(struct tales *t, struct worker *w, struct rng *rng, uint32_t bytes_max,
+		 uint32_t nap_max_ms)
 {
 	memset(t, 0, sizeof(*t));
+	t->bytes_max = bytes_max;
+	t->nap_max_ms = nap_max_ms;
 	t->w = w;
 	t->rng = rng;
 	list_init(&t->strangers);
@@ -240,7 +243,7 @@ static int route(struct tales *t, enum tale_way way, struct addr *to, struct add
 	}
 }
 
-void tales_open(struct tales *t, enum tale_way way, uint32_t bytes_max, bool resets)
+void tales_open(struct tales *t, enum tale_way way, bool resets)
 {
 	struct tale *tale = &t->all[t->count];
 	struct addr to, meant;
@@ -249,14 +252,16 @@ void tales_open(struct tales *t, enum tale_way way, uint32_t bytes_max, bool res
 	struct bufq q = {0};
 	int fd = socket_open(&ns, AF_INET, SOCK_STREAM, 0);
 	struct tale_end *e = &tale->client;
+	/* most are small */
+	uint32_t bytes = t->bytes_max >> 2 * rng_below(t->rng, 4);
 
 	CHECK(fd >= 0 && t->count < TALES_MAX);
 	*tale = (struct tale){.id = t->count++, .way = way};
-	end_init(&tale->client, t->rng, true);
-	end_init(&tale->server, t->rng, false);
+	end_init(&tale->client, t, true);
+	end_init(&tale->server, t, false);
 	tale->client.tale = tale->server.tale = tale;
-	tale->client.to_send = tale->server.want = (uint32_t)rng_below(t->rng, bytes_max);
-	tale->server.to_send = tale->client.want = (uint32_t)rng_below(t->rng, bytes_max);
+	tale->client.to_send = tale->server.want = (uint32_t)rng_below(t->rng, bytes);
+	tale->server.to_send = tale->client.want = (uint32_t)rng_below(t->rng, bytes);
 	if (resets && rng_below(t->rng, 3) == 0) {
 		struct tale_end *who = rng_below(t->rng, 2) ? &tale->client : &tale->server;
 

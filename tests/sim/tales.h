@@ -50,6 +50,7 @@ struct tale {
 struct tales {
 	struct worker *w;
 	struct rng *rng;
+	uint32_t bytes_max, nap_max_ms; /* of one tale */
 	struct tale all[TALES_MAX];
 	uint32_t count;
 	struct listener *listeners[4];
@@ -57,11 +58,12 @@ struct tales {
 	struct list strangers;
 };
 
-void tales_start(struct tales *t, struct worker *w, struct rng *rng);
+void tales_start(struct tales *t, struct worker *w, struct rng *rng, uint32_t bytes_max,
+		 uint32_t nap_max_ms);
 /* A server in that namespace. */
 void tales_listen(struct tales *t, int ns);
 /* Opens one more; `resets`: one end may reset half way. */
-void tales_open(struct tales *t, enum tale_way way, uint32_t bytes_max, bool resets);
+void tales_open(struct tales *t, enum tale_way way, bool resets);
 uint32_t tales_running(const struct tales *t);
 /* Everything that runs now may end by somebody else's doing. */
 void tales_excuse(struct tales *t);
