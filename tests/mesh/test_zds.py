@@ -277,6 +277,8 @@ def test_port_that_is_taken_is_retried_every_5_s(town):
     until(lambda: town.one.proxy.ready()[0] == 200, "ready again")
     assert town.one.proxy.metrics().value("workload_manager_pending_proxy_count") == 0
     assert town.link.request(zds.delete(town.c.uid)) == ""
+    # The ack says that the pod ends, not that its sockets are gone already.
+    until(lambda: not listens(town.c), "its ports are free")
 
 
 def test_pending_pod_may_be_deleted(town):
