@@ -211,6 +211,92 @@ static void enables_migration(void **state)
 	close(own);
 }
 
+/* Which of the listening sockets has it. */
+static int accepted_by(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++) {
+		int s = accept4(fds[i], NULL, NULL, SOCK_CLOEXEC);
+
+		if (s < 0)
+			continue;
+		close(s);
+		return i;
+	}
+	return -1;
+}
+
+static void steers(void **state)
+{
+	struct addr at;
+	int fds[3];
+
+	(void)state;
+	assert_int_equal(addr_parse(STR("127.0.0.1:15008"), &at), 0);
+	for (int i = 0; i < 3; i++)
+		fds[i] = rig_listen_at(&at, 8);
+	for (int i = 0; i < 30; i++) {
+		assert_int_equal(socket_steer(fds[i % 2], (uint32_t)i / 10), 0);
+		close(peer_connect(&at));
+		assert_int_equal(accepted_by(fds, 3), i / 10);
+	}
+	/* The last takes the place of one that leaves. */
+	assert_int_equal(socket_steer(fds[0], 0), 0);
+	close(fds[0]);
+	close(peer_connect(&at));
+	assert_int_equal(accepted_by(fds + 1, 2), 1);
+	/* Beyond the end: any. */
+	assert_int_equal(socket_steer(fds[1], 2), 0);
+	close(peer_connect(&at));
+	assert_true(accepted_by(fds + 1, 2) >= 0);
+	socket_unsteer(fds[2]);
+	socket_unsteer(fds[2]);
+	close(fds[1]);
+	close(fds[2]);
+	assert_int_equal(socket_steer(-1, 0), -EBADF);
+	int alone = socket_open(NULL, AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(socket_steer(alone, 0), -EINVAL);
+	close(alone);
+}
+
+static void deaf_to_syns(void **state)
+{
+	struct sockaddr_storage sa;
+	struct addr at;
+
+	(void)state;
+	assert_int_equal(addr_parse(STR("127.0.0.1:15008"), &at), 0);
+	int l = rig_listen_at(&at, 8);
+	int before = peer_connect(&at);
+
+	assert_int_equal(socket_deafen(l), 0);
+	int after = socket_open(NULL, AF_INET, SOCK_STREAM, 0);
+	struct pollfd p = {.fd = after, .events = POLLOUT};
+
+	assert_int_equal(
+		connect(after, (struct sockaddr *)&sa, addr_to_sockaddr(&at, AF_INET, &sa)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	assert_int_equal(poll(&p, 1, 100), 0);
+	/* What came before is there and works. */
+	int s = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+	char c;
+
+	assert_true(s >= 0);
+	assert_int_equal(send(before, "x", 1, 0), 1);
+	assert_int_equal(recv(s, &c, 1, 0), 1);
+	/* The one that was ignored asks again, and somebody else answers. */
+	int next = rig_listen_at(&at, 8);
+
+	close(l);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(accepted_by(&next, 1), 0);
+	close(next);
+	close(s);
+	close(before);
+	close(after);
+	assert_int_equal(socket_deafen(-1), -EBADF);
+}
+
 static void netns_id(void **state)
 {
 	uint64_t ino = 0, dev = 0, ino2, dev2;
@@ -238,10 +324,16 @@ static void loopback_up(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(opens_inside),	     cmocka_unit_test(open_fails),
-		cmocka_unit_test(listens),	     cmocka_unit_test(binds_transparently),
-		cmocka_unit_test(options),	     cmocka_unit_test(original_dst_is_local),
-		cmocka_unit_test(enables_migration), cmocka_unit_test(netns_id),
+		cmocka_unit_test(opens_inside),
+		cmocka_unit_test(open_fails),
+		cmocka_unit_test(listens),
+		cmocka_unit_test(binds_transparently),
+		cmocka_unit_test(options),
+		cmocka_unit_test(original_dst_is_local),
+		cmocka_unit_test(enables_migration),
+		cmocka_unit_test(netns_id),
+		cmocka_unit_test(steers),
+		cmocka_unit_test(deaf_to_syns),
 	};
 	struct addr taken;
 
