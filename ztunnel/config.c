@@ -504,9 +504,3 @@ void config_free(struct config *c)
 	config_map_fini(&c->json_metadata);
 	free(c);
 }
-
-bool config_port_is_illegal(const struct config *c, uint16_t port)
-{
-	return port == CONFIG_PORT_OUTBOUND || port == CONFIG_PORT_INBOUND_PLAINTEXT ||
-	       port == CONFIG_PORT_INBOUND_HBONE || (c->socks5 && port == CONFIG_PORT_SOCKS5);
-}

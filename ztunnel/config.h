@@ -105,8 +105,6 @@ int must_check config_load(const struct config_source *source, struct config **o
 void config_free(struct config *c);
 /* The table of variables with kind, default and meaning, for `ztunnel help`. */
 void config_print_help(FILE *to);
-/* 15001, 15006, 15008, and 15080 when SOCKS5 is on (contract section 1.1). */
-bool config_port_is_illegal(const struct config *c, uint16_t port);
 /* The value of that key, or NULL. */
 const char *config_map_get(const struct config_map *m, const char *name);
 

@@ -135,9 +135,3 @@ void cells_observe(const struct family *f, uint64_t *cells, uint64_t ns)
 	cell_add(&cells[i], 1);
 	cell_add(&cells[f->bounds_count + 1], ns);
 }
-
-void metric_observe_ns(struct metrics_shard *m, enum metric id, uint64_t ns)
-{
-	if (m)
-		cells_observe(&metric_families[id], plain_cells(m, id), ns);
-}

@@ -75,7 +75,6 @@ void metrics_shard_free(struct metrics_shard *m);
 /* ---- families without labels: owner of the shard ---- */
 void metric_add(struct metrics_shard *m, enum metric id, uint64_t n);
 void metric_gauge_add(struct metrics_shard *m, enum metric id, int64_t n);
-void metric_observe_ns(struct metrics_shard *m, enum metric id, uint64_t ns);
 
 /* ---- labelled families: owner of the shard ---- */
 

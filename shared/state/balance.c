@@ -79,6 +79,21 @@ static void prefetch(const struct endpoint_set *set)
 	}
 }
 
+/* The port to dial on that endpoint for that service port (contract 3.6, last lines); 0: none. */
+static uint16_t target_port(const struct service *s, const struct endpoint_entry *e,
+			    const struct workload *w, uint16_t service_port)
+{
+	const struct port_pair *pair = portmap_find(e->ports, service_port);
+
+	if (pair)
+		return pair->target;
+	pair = portmap_find(s->ports, service_port);
+	if (pair && pair->target > 0)
+		return pair->target;
+	/* A tunnel of the application's own takes any port: it is named inside. */
+	return w->has_app_tunnel && w->app_tunnel_port > 0 ? service_port : 0;
+}
+
 bool balance_choose(const struct service *s, const struct balance_query *q,
 		    struct balance_choice *out)
 {
@@ -98,7 +113,7 @@ bool balance_choose(const struct service *s, const struct balance_query *q,
 		if (!w || w->capacity == 0 || !service_takes(s, e) || !reachable(w, q->client) ||
 		    !has_port(port, e, w, q))
 			continue;
-		uint16_t target = balance_target_port(s, e, w, q->service_port);
+		uint16_t target = target_port(s, e, w, q->service_port);
 		if (target == 0)
 			continue;
 		if (mode != BALANCE_STANDARD) {
@@ -120,20 +135,6 @@ bool balance_choose(const struct service *s, const struct balance_query *q,
 		return false;
 	*out = choice;
 	return true;
-}
-
-uint16_t balance_target_port(const struct service *s, const struct endpoint_entry *e,
-			     const struct workload *w, uint16_t service_port)
-{
-	const struct port_pair *pair = portmap_find(e->ports, service_port);
-
-	if (pair)
-		return pair->target;
-	pair = portmap_find(s->ports, service_port);
-	if (pair && pair->target > 0)
-		return pair->target;
-	/* A tunnel of the application's own takes any port: it is named inside. */
-	return w->has_app_tunnel && w->app_tunnel_port > 0 ? service_port : 0;
 }
 
 static bool family_allowed(enum service_families families, const struct ip *ip)

@@ -26,10 +26,6 @@ struct balance_choice {
 bool balance_choose(const struct service *s, const struct balance_query *q,
 		    struct balance_choice *out);
 
-/* The port to dial on that endpoint for that service port (contract 3.6, last lines); 0: none. */
-uint16_t balance_target_port(const struct service *s, const struct endpoint_entry *e,
-			     const struct workload *w, uint16_t service_port);
-
 /*
  * Which of the workload's addresses to dial: `original`, the address that the client dialled, if the workload owns that;
  * else the first that `families` allows and that is of the same family; else the first allowed. False: none (a hostname or

@@ -44,7 +44,7 @@ void batch_put_policy(void *object)
 	policy_put(object);
 }
 
-void batch_change_fini(struct endpoint_change *c)
+static void change_fini(struct endpoint_change *c)
 {
 	rstr_put(c->service_key);
 	rstr_put(c->uid);
@@ -59,7 +59,7 @@ void batch_free(struct batch *b)
 	ops_fini(&b->services, batch_put_service);
 	ops_fini(&b->workloads, batch_put_workload);
 	for (size_t i = 0; i < b->changes_count; i++)
-		batch_change_fini(&b->changes[i]);
+		change_fini(&b->changes[i]);
 	free(b->changes);
 	free(b->plans);
 	for (size_t i = 0; i < b->gone_count; i++)

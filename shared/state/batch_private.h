@@ -44,6 +44,5 @@ int must_check batch_push(struct batch *b, struct ops *ops, struct rstr *name, v
 void batch_put_workload(void *object);
 void batch_put_service(void *object);
 void batch_put_policy(void *object);
-void batch_change_fini(struct endpoint_change *c);
 
 #endif

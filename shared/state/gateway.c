@@ -36,13 +36,6 @@ int gateway_new(const struct gateway_spec *spec, struct gateway **out)
 	return 0;
 }
 
-struct gateway *gateway_get(struct gateway *g)
-{
-	if (g)
-		__atomic_fetch_add(&g->refs, 1, __ATOMIC_RELAXED);
-	return g;
-}
-
 void gateway_put(struct gateway *g)
 {
 	if (!g || __atomic_sub_fetch(&g->refs, 1, __ATOMIC_ACQ_REL) != 0)

@@ -32,7 +32,6 @@ struct gateway_spec {
 /* Control thread. 0 or ERR_NOMEM, ERR_SYNTAX (no address; no hostname), ERR_TOO_LARGE. */
 int must_check gateway_new(const struct gateway_spec *spec, struct gateway **out);
 /* Any thread; NULL is allowed. */
-struct gateway *gateway_get(struct gateway *g);
 void gateway_put(struct gateway *g);
 bool gateway_eq(const struct gateway *a, const struct gateway *b);
 

@@ -221,15 +221,6 @@ int policy_new(const struct policy_spec *spec, struct policy **out)
 	return 0;
 }
 
-struct policy *policy_get(struct policy *p)
-{
-	if (p) {
-		MAGIC_CHECK(p, POLICY_MAGIC);
-		__atomic_fetch_add(&p->refs, 1, __ATOMIC_RELAXED);
-	}
-	return p;
-}
-
 void policy_put(struct policy *p)
 {
 	if (!p)

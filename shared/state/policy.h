@@ -82,7 +82,6 @@ struct policy {
 /* Control thread. 0, ERR_NOMEM, ERR_SYNTAX (no name), ERR_LIMIT. */
 int must_check policy_new(const struct policy_spec *spec, struct policy **out);
 /* Any thread; NULL is allowed. */
-struct policy *policy_get(struct policy *p);
 void policy_put(struct policy *p);
 bool policy_eq(const struct policy *a, const struct policy *b);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service_pick.h"
 
-bool service_visible(const struct service *s, struct str client_ns)
+/* Whether a client of that namespace may resolve and reach the service. */
+static bool visible(const struct service *s, struct str client_ns)
 {
 	return s->visibility != VISIBILITY_NAMESPACE || !client_ns.p ||
 	       str_eq(rstr_str(s->ns), client_ns);
@@ -9,7 +10,7 @@ bool service_visible(const struct service *s, struct str client_ns)
 
 void service_pick_offer(struct service_pick *p, struct service *s, uint8_t prefix)
 {
-	if (!service_visible(s, p->client_ns))
+	if (!visible(s, p->client_ns))
 		return;
 	uint32_t rank = (uint32_t)prefix << 8;
 	if (p->client_ns.p && str_eq(rstr_str(s->ns), p->client_ns))

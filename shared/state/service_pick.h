@@ -12,8 +12,6 @@ struct service_pick {
 	uint32_t rank;
 };
 
-/* Whether a client of that namespace may resolve and reach the service. */
-bool service_visible(const struct service *s, struct str client_ns);
 /*
  * A candidate that was found by an exact address or a hostname (prefix 0), or by a CIDR of that length. The client's own
  * namespace wins, then the longer prefix, then `canonical`, then the preferred namespace, then the first.

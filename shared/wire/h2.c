@@ -426,11 +426,6 @@ bool h2_finished(const struct h2 *h2)
 	return !nghttp2_session_want_read(h2->ng) && !h2_wants_pull(h2);
 }
 
-bool h2_ready(const struct h2 *h2)
-{
-	return h2->settings_seen;
-}
-
 bool h2_going_away(const struct h2 *h2)
 {
 	return h2->going_away || h2->doomed;

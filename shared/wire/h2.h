@@ -113,8 +113,6 @@ uint32_t h2_streams(const struct h2 *h2);
 uint32_t h2_peer_streams_max(const struct h2 *h2);
 /* Nothing more will be said or heard: the transport may be closed. */
 bool h2_finished(const struct h2 *h2);
-/* The peer's SETTINGS have arrived. */
-bool h2_ready(const struct h2 *h2);
 /* The peer sent GOAWAY, or we began one: no new streams. */
 bool h2_going_away(const struct h2 *h2);
 /* Received and uncredited bytes of all streams, and bytes of all streams waiting to be sent. */

@@ -98,19 +98,6 @@ size_t hbone_response_head(int status, struct str baggage,
 	return 2;
 }
 
-int hbone_status_of(int error)
-{
-	switch (error) {
-	case ERR_UNSUPPORTED:
-	case ERR_SYNTAX:
-	case ERR_TRUNCATED:
-	case ERR_DESTINATION_MISMATCH: return 400;
-	case ERR_TOO_LARGE: return 431;
-	case ERR_POLICY_DENIED: return 401;
-	default: return 503;
-	}
-}
-
 /* At most one of a pseudo header; *value is empty when there is none. */
 static int pseudo(const struct header *v, size_t n, struct str name, struct str *value)
 {
@@ -154,22 +141,5 @@ int hbone_request_parse(const struct header *v, size_t n, struct hbone_request *
 	r.forwarded_network = first_value(v, n, STR("x-forwarded-network"));
 	r.has_trace = traceparent_parse(first_value(v, n, STR("traceparent")), &r.trace) == 0;
 	*out = r;
-	return 0;
-}
-
-int hbone_response_parse(const struct header *v, size_t n, int *status)
-{
-	struct str text;
-	if (pseudo(v, n, STR(":status"), &text) || text.n != 3)
-		return ERR_H2_PROTOCOL;
-	int code = 0;
-	for (size_t i = 0; i < 3; i++) {
-		if (text.p[i] < '0' || text.p[i] > '9')
-			return ERR_H2_PROTOCOL;
-		code = code * 10 + (text.p[i] - '0');
-	}
-	if (code < 100)
-		return ERR_H2_PROTOCOL;
-	*status = code;
 	return 0;
 }

@@ -41,8 +41,6 @@ size_t hbone_connect_head(const struct hbone_connect *c, struct header out[HBONE
 /* `baggage` goes with 200 only. `status` is one of 200, 400, 401, 431, 503. */
 size_t hbone_response_head(int status, struct str baggage,
 			   struct header out[HBONE_RESPONSE_HEADERS_MAX]);
-/* The status that refuses a request for that reason. */
-int hbone_status_of(int error);
 
 /* ---- what we receive ---- */
 
@@ -62,7 +60,5 @@ struct hbone_request {
  * authority. The latter two are answered with 400.
  */
 int must_check hbone_request_parse(const struct header *v, size_t n, struct hbone_request *out);
-/* The status of a response: 0, or ERR_H2_PROTOCOL unless there is one :status of three digits. */
-int must_check hbone_response_parse(const struct header *v, size_t n, int *status);
 
 #endif

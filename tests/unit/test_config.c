@@ -67,9 +67,6 @@ static void defaults(void **state)
 	assert_null(c->crl_path);
 	assert_null(c->local_xds_path);
 	assert_null(c->io_backend);
-	assert_true(config_port_is_illegal(c, 15008));
-	assert_false(config_port_is_illegal(c, 15080));
-	assert_false(config_port_is_illegal(c, 15053));
 	config_free(c);
 }
 
@@ -84,7 +81,6 @@ static void values(void **state)
 				"ISTIO_METAJSON_LABELS={\"a\":1}", "PACKET_MARK=7",
 				"COMPLIANCE_POLICY=pqc", "AUTH_TOKEN=secret");
 	assert_non_null(c);
-	assert_true(config_port_is_illegal(c, 15080));
 	assert_int_equal(c->keepalive.idle_s, 90);
 	assert_int_equal(c->keepalive.user_timeout_ms, 90000 + 9 * 180000);
 	assert_int_equal(c->orig_src, CONFIG_ORIG_SRC_OFF);

@@ -97,38 +97,13 @@ static void responses(void **state)
 {
 	(void)state;
 	struct header v[HBONE_RESPONSE_HEADERS_MAX];
-	int status = 0;
 	assert_int_equal(hbone_response_head(200, STR("service.name=s"), v), 2);
 	assert_str(v[0].name, ":status");
 	assert_str(v[1].value, "service.name=s");
-	assert_int_equal(hbone_response_parse(v, 2, &status), 0);
-	assert_int_equal(status, 200);
+	assert_str(v[0].value, "200");
 	assert_int_equal(hbone_response_head(200, STR(""), v), 1);
 	assert_int_equal(hbone_response_head(503, STR("service.name=s"), v), 1);
-	assert_int_equal(hbone_response_parse(v, 1, &status), 0);
-	assert_int_equal(status, 503);
-
-	static const char *const bad[] = {"", "20", "2000", "abc", "2 0", "099", "-20"};
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		v[0] = (struct header){STR(":status"), str_of(bad[i])};
-		assert_int_equal(hbone_response_parse(v, 1, &status), ERR_H2_PROTOCOL);
-	}
-	v[0] = v[1] = (struct header){STR(":status"), STR("200")};
-	assert_int_equal(hbone_response_parse(v, 2, &status), ERR_H2_PROTOCOL);
-	assert_int_equal(hbone_response_parse(v, 0, &status), ERR_H2_PROTOCOL);
-	assert_int_equal(status, 503);
-}
-
-static void statuses(void **state)
-{
-	(void)state;
-	assert_int_equal(hbone_status_of(ERR_UNSUPPORTED), 400);
-	assert_int_equal(hbone_status_of(ERR_SYNTAX), 400);
-	assert_int_equal(hbone_status_of(ERR_DESTINATION_MISMATCH), 400);
-	assert_int_equal(hbone_status_of(ERR_POLICY_DENIED), 401);
-	assert_int_equal(hbone_status_of(ERR_TOO_LARGE), 431);
-	assert_int_equal(hbone_status_of(ERR_UNKNOWN_WORKLOAD), 503);
-	assert_int_equal(hbone_status_of(-ECONNREFUSED), 503);
+	assert_str(v[0].value, "503");
 }
 
 static void a_request(void **state)
@@ -194,9 +169,9 @@ static void bad_requests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(authorities), cmocka_unit_test(the_head_we_send),
-		cmocka_unit_test(responses),   cmocka_unit_test(statuses),
-		cmocka_unit_test(a_request),   cmocka_unit_test(bad_requests),
+		cmocka_unit_test(authorities),	cmocka_unit_test(the_head_we_send),
+		cmocka_unit_test(responses),	cmocka_unit_test(a_request),
+		cmocka_unit_test(bad_requests),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
