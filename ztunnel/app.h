@@ -66,7 +66,6 @@ struct app_worker {
 	uint32_t connections; /* admitted here; written by this worker only, read by any */
 	char name[24];
 	pthread_t thread;
-	pid_t tid;
 	sem_t stopped; /* posted when nobody will name the worker again */
 	bool started;
 	struct mail mail_recheck;

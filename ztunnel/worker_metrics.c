@@ -2,9 +2,9 @@
 #include "ztunnel/worker_metrics.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
+#include "shared/io/stats.h"
 #include "shared/obs/metrics.h"
 
 static void emit(struct metrics_emit *out, uint32_t index, uint64_t value)
@@ -28,19 +28,9 @@ static void busy(void *arg, struct metrics_emit *out)
 	}
 }
 
-/* Times the thread gave the core away to wait: it waits in one place only. */
 static uint64_t waits_of(const struct app_worker *aw)
 {
-	char path[64], line[128];
-	uint64_t n = 0;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", aw->tid);
-	FILE *f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return n;
+	return __atomic_load_n(&worker_stats(aw->w)->parks, __ATOMIC_RELAXED);
 }
 
 static void parks(void *arg, struct metrics_emit *out)

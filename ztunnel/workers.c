@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "shared/base/err.h"
 #include "shared/base/limits.h"
@@ -56,7 +55,6 @@ static void *thread_main(void *arg)
 {
 	struct birth *birth = arg;
 	struct app_worker *aw = birth->aw;
-	aw->tid = gettid();
 	int rc = prepare(aw, birth->index);
 	birth->error = rc;
 	sem_post(&birth->done);
