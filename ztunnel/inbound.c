@@ -216,7 +216,7 @@ void inbound_hbone_accepted(struct pod_listener *pl, int fd, const struct addr *
 	struct pod_worker *pw = pl->pw;
 	struct proxy_worker *pxw = proxy_of(pw);
 	struct worker *w = pw->aw->w;
-	struct str limit = STR("handshakes");
+	struct str limit = STR("limit_handshakes");
 	struct hbone_server *s = NULL;
 	struct conn *conn;
 	struct addr local;

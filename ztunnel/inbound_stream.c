@@ -5,14 +5,13 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-
 #include <strings.h>
 
 #include "shared/base/err.h"
 #include "shared/base/limits.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
-#include "shared/obs/log.h"
+#include "shared/obs/metrics.h"
 #include "shared/state/resolve_inbound.h"
 #include "shared/wire/hbone.h"
 #include "shared/wire/proxy_v2.h"
@@ -289,6 +288,11 @@ static void begin(struct inbound *in, const struct hbone_request *req)
 	connect_app(in);
 }
 
+static void count_one(const struct inbound *in, enum metric id, struct str label)
+{
+	metric_add_labels(in->flow.pw->aw->w->metrics, id, &label, 1, 1);
+}
+
 void inbound_stream_start(struct hbone_server *server, struct h2_stream *stream)
 {
 	struct inbound *in = calloc(1, sizeof(*in));
@@ -305,10 +309,13 @@ void inbound_stream_start(struct hbone_server *server, struct h2_stream *stream)
 	in->server = hbone_server_get(server);
 	in->stream = stream;
 	if (!head || head->too_large) {
+		count_one(in, METRIC_LIMIT_HITS, STR("limit_h2_header_bytes_server"));
 		reject(in, 431, ERR_TOO_LARGE);
 		return;
 	}
 	err = hbone_request_parse(head->v, head->count, &req);
+	if (err)
+		count_one(in, METRIC_PEER_VIOLATIONS, str_of(err_name(err)));
 	if (err == ERR_H2_PROTOCOL)
 		abandon(in, err);
 	else if (err)

@@ -212,7 +212,7 @@ void name_wait(struct names *n, struct worker *w, struct str host, uint8_t prefe
 	}
 	pthread_mutex_unlock(&n->lock);
 	if (full) {
-		metric_add_labels(w->metrics, METRIC_LIMIT_HITS, &STR("names_waiting"), 1, 1);
+		metric_add_labels(w->metrics, METRIC_LIMIT_HITS, &STR("limit_names_waiting"), 1, 1);
 		free(q);
 		refuse(w, wait, ERR_LIMIT);
 		return;

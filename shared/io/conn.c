@@ -86,7 +86,7 @@ static struct conn *born(struct worker *w, int fd, enum conn_state state, const 
 		free(c);
 		IO_COUNT(io, conns_refused, 1);
 		if (err == ERR_LIMIT)
-			io_limit_hit(io, "worker_conns");
+			io_limit_hit(io, "limit_worker_conns");
 		io->backend->close_fd(io, fd, true);
 		return NULL;
 	}
@@ -287,7 +287,7 @@ static void flush_rx(struct conn *c)
 	/* What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows. */
 	if (!c->ep.urgent && c->state == CONN_OPEN && bufpool_low(c->worker->bufs)) {
 		if (!c->held_back)
-			io_limit_hit(io, "worker_buffered");
+			io_limit_hit(io, "limit_worker_buffered");
 		c->held_back = true;
 		list_add_tail(&io->starved, &c->ready);
 		return;

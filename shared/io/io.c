@@ -220,7 +220,7 @@ struct buf *io_slab(struct io *io)
 
 	if (!slab) {
 		IO_COUNT(io, slabs_refused, 1);
-		io_limit_hit(io, "worker_buffered");
+		io_limit_hit(io, "limit_worker_buffered");
 	}
 	return slab;
 }
