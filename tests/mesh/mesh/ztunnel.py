@@ -182,8 +182,7 @@ class Ztunnel:
         if self.process.returncode not in (0, 1, -signal.SIGKILL, -signal.SIGTERM):
             problems.append(f"{self.name}: exit {self.process.returncode}\n{self.text()[-4000:]}")
         text = self.text()
-        for sign in BAD_SIGNS:
-            if sign in text:
-                problems.append(f"{self.name}: {sign}\n{text[text.index(sign):][:6000]}")
-                break
+        found = [text.index(sign) for sign in BAD_SIGNS if sign in text]
+        if found:
+            problems.append(f"{self.name}: a sanitizer's report\n{text[min(found) :][:6000]}")
         return problems
