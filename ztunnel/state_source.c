@@ -47,9 +47,10 @@ static int load(struct state_source *s)
 			&scope,
 			"static configuration loaded: %u added, %u changed, %u removed, %u as before",
 			r.added, r.changed, r.removed, r.unchanged);
-		if (r.policies_changed)
-			workers_recheck(s->app);
 	}
+	/* Also when memory ended half-way: what was published is in force. */
+	if (r.policies_changed)
+		workers_recheck(s->app);
 	task_ready(&s->app->control->run, &s->reclaim);
 	count(s->app, rc ? STR("refused") : STR("accepted"));
 	static_report_fini(&report);
