@@ -47,7 +47,7 @@ struct link {
 		established_ns; /* created, transport open, handshake done; 0: not yet */
 	uint32_t pongs_seen;
 	bool ping_out, notice_sent, goaway_sent;
-	bool starved; /* received records wait for a buffer */
+	bool starved;	  /* received records wait for a buffer */
 	bool drain_asked; /* before the handshake was done */
 	int error;	  /* why it died; 0: gracefully */
 	char error_text[192];
