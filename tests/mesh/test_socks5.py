@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 
 import pytest
 
@@ -119,6 +120,15 @@ def test_own_port_is_refused(town):
     with greet(socks(town)) as client:
         client.send(b"\x05\x01\x00" + v4("127.0.0.1", 15080))
         assert client.end() in ("fin", "rst")
+
+
+def test_a_silent_client_is_given_up(town):
+    """After the time of a handshake, and not before."""
+    with Client(town.client.ns, "127.0.0.1", 15080, timeout=15) as client:
+        greet(client)
+        began = time.monotonic()
+        assert client.end() == "fin"
+        assert 8 < time.monotonic() - began < 12
 
 
 def test_only_loopback_listens(town, family):

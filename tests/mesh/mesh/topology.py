@@ -205,7 +205,7 @@ class Mesh:
             file.write(text if text is not None else as_yaml(self.document()))
         os.rename(aside, self.file)
 
-    def start(self, wait=True, agent=True, **env):
+    def start(self, wait=True, agent=True, before=(), **env):
         """Writes the file, starts an agent and a proxy on every node that has none, waits for readiness."""
         self.write()
         for node in self.nodes.values():
@@ -216,7 +216,7 @@ class Mesh:
                 for pod in self.pods.values():
                     if pod.node is node and pod.captured:
                         node.agent.pods[pod.uid] = pod
-            self.proxy(node, **env)
+            self.proxy(node, before=before, **env)
         if wait:
             for node in self.nodes.values():
                 node.proxy.wait_ready()
