@@ -570,7 +570,6 @@ static void without_memory(void **state)
 	assert_true(pair_is(&got, 'a', 300));
 	bufpool_free(poor);
 }
-
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
