@@ -96,5 +96,9 @@ def test_out_of_descriptors():
             assert made.node1.agent.add(made.local) == ""
         finally:
             close_all(kept)
-        with Client(made.client.ns, made.plain.ip[4], ECHO) as again:
-            until(lambda: served(again), "served again")
+
+        def one_more():
+            with Client(made.client.ns, made.plain.ip[4], ECHO) as again:
+                return served(again)
+
+        until(one_more, "the next one is served")
