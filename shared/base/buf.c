@@ -289,7 +289,12 @@ uint64_t bufpool_bytes(const struct bufpool *pool, enum buf_kind kind)
 
 bool bufpool_low(const struct bufpool *pool)
 {
-	return bufpool_bytes(pool, BUF_KINDS) > pool->limits.bytes_max / 4 * 3;
+	return bufpool_bytes(pool, BUF_KINDS) > pool->limits.bytes_max / 8 * 6;
+}
+
+bool bufpool_scarce(const struct bufpool *pool)
+{
+	return bufpool_bytes(pool, BUF_KINDS) > pool->limits.bytes_max / 8 * 7;
 }
 
 uint32_t bufpool_slots_left(const struct bufpool *pool)

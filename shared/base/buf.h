@@ -55,6 +55,8 @@ uint64_t bufpool_bytes(const struct bufpool *pool, enum buf_kind kind);
  * are not received now, and no new work is begun.
  */
 bool bufpool_low(const struct bufpool *pool);
+/* Whether what is left is just enough for sending what is here. */
+bool bufpool_scarce(const struct bufpool *pool);
 /* Slots that could still be handed out. */
 uint32_t bufpool_slots_left(const struct bufpool *pool);
 

@@ -284,8 +284,12 @@ static void flush_rx(struct conn *c)
 	if ((c->owed & (IO_RECV | IO_MORE)) || c->ep.eof || c->uncredited >= CONN_WINDOW_BYTES ||
 	    !list_empty(&c->ready))
 		return;
-	/* What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows. */
-	if (!c->ep.urgent && c->state == CONN_OPEN && bufpool_low(c->worker->bufs)) {
+	/*
+	 * What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows; and the very last
+	 * to sending.
+	 */
+	if (c->state == CONN_OPEN && bufpool_low(c->worker->bufs) &&
+	    (!c->ep.urgent || bufpool_scarce(c->worker->bufs))) {
 		if (!c->held_back)
 			io_limit_hit(io, "limit_worker_buffered");
 		c->held_back = true;

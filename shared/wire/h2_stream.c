@@ -128,7 +128,8 @@ int h2_stream_head_add(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *
 static void conn_credit(struct h2 *h2, uint32_t n)
 {
 	h2->conn_debt += n;
-	if (!h2->ng || h2->buffered > h2->config.buffered_max)
+	if (!h2->ng || h2->buffered > h2->config.buffered_max ||
+	    (h2->buffered > h2->conn_window && bufpool_low(h2->pool)))
 		return;
 	(void)nghttp2_session_consume_connection(h2->ng, h2->conn_debt);
 	h2->conn_drained += h2->conn_debt;
@@ -183,7 +184,8 @@ static void stream_grow(struct h2_stream *s, uint32_t n)
 	if (s->drained < s->window)
 		return;
 	if (h2->now_ns - s->drained_since_ns < H2_GROW_MS * NS_PER_MS &&
-	    s->window < h2->config.window_max && h2->buffered < h2->config.buffered_max / 2) {
+	    s->window < h2->config.window_max && h2->buffered < h2->config.buffered_max / 2 &&
+	    !bufpool_low(h2->pool)) {
 		s->window = MIN(s->window * 2, h2->config.window_max);
 		(void)nghttp2_session_set_local_window_size(h2->ng, NGHTTP2_FLAG_NONE, s->id,
 							    (int32_t)s->window);

@@ -70,7 +70,7 @@ static const struct kind kinds[] = {
 	 .tales = 40,
 	 .bytes_max = 3 * 1000 * 1000,
 	 .nap_max_ms = 400,
-	 .limits.bufs = {.slots_max = 16, .bytes_max = 5 << 18}},
+	 .limits.bufs = {.slots_max = 16, .bytes_max = 2 << 20}},
 	{.name = "out of memory",
 	 .seeds = 10,
 	 .tales = 24,
