@@ -353,10 +353,19 @@ bool h2_wants_pull(const struct h2 *h2)
 	return h2->rest_len > 0 || h2->yielded > 0 || nghttp2_session_want_write(h2->ng);
 }
 
+/*
+ * A value that never comes twice is not worth a place in the header tables: it would push out what does come again, and
+ * leave small pieces of memory all over those of the connections that come and go (RFC 7541 section 6.2.3).
+ */
+static bool comes_once(struct str name)
+{
+	return str_eq(name, STR("forwarded")) || str_eq(name, STR("traceparent"));
+}
+
 static nghttp2_nv nv_of(const struct header *h)
 {
 	return (nghttp2_nv){(uint8_t *)h->name.p, (uint8_t *)h->value.p, h->name.n, h->value.n,
-			    NGHTTP2_NV_FLAG_NONE};
+			    comes_once(h->name) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
 }
 
 enum { H2_SEND_FIELDS_MAX = 32 };
