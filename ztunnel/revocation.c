@@ -123,5 +123,7 @@ void revocation_stop(struct revocation *r)
 		return;
 	file_watch_free(r->watch);
 	task_cancel(&r->changed);
+	crl_store_put(r->app->crl);
+	r->app->crl = NULL;
 	free(r);
 }

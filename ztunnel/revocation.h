@@ -14,7 +14,7 @@ struct revocation;
  * a warning. 0 or a negative code (out of memory). *out is NULL when CRL is off.
  */
 int __attribute__((warn_unused_result)) revocation_start(struct app *app, struct revocation **out);
-/* NULL is allowed. */
+/* After the workers, which read app->crl. NULL is allowed. */
 void revocation_stop(struct revocation *r);
 
 #endif
