@@ -26,6 +26,17 @@ static void net_send(struct link *l, struct bufq *q)
 	bufq_fini(q);
 }
 
+/*
+ * What GOAWAY says of a reason. An end that is no fault of the peer's protocol is NO_ERROR (contract sections 5.3, 5.6);
+ * CANCEL is for streams.
+ */
+static uint32_t goaway_code(int reason)
+{
+	uint32_t code = reason && reason != ERR_H2_KEEPALIVE ? err_h2(reason) : 0;
+
+	return code == 0x8 ? 0 : code;
+}
+
 /* Ends the link. `say` tells the peer (GOAWAY, close_notify) before the transport is closed. */
 static void die(struct link *l, int reason, bool say)
 {
@@ -48,7 +59,7 @@ static void die(struct link *l, int reason, bool say)
 		if (say) {
 			record_begin(&w, l->tls, l->w->bufs, &out, LINK_CONTROL_BYTES);
 			if (!h2_going_away(l->h2))
-				ignore_result(h2_goaway(l->h2, reason ? err_h2(reason) : 0));
+				ignore_result(h2_goaway(l->h2, goaway_code(reason)));
 			ignore_result(h2_pull(l->h2, &w));
 			ignore_result(record_end(&w));
 		}

@@ -87,7 +87,7 @@ static void answer(struct tunnel *t, struct tunnel_request *r, int error)
 	if (error) {
 		r->tunnel = NULL;
 		snprintf(r->error_text, sizeof(r->error_text), "%s",
-			 t->link->error_text[0] ? t->link->error_text : err_text(error));
+			 error == t->link->error ? t->link->error_text : err_text(error));
 	} else {
 		t->reserved++;
 		timer_arm(&t->pool->w->timers, &t->unused, t->pool->config.unused_ms);
