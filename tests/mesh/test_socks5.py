@@ -127,7 +127,7 @@ def test_a_silent_client_is_given_up(town):
     with Client(town.client.ns, "127.0.0.1", 15080, timeout=15) as client:
         greet(client)
         began = time.monotonic()
-        assert client.end() == "fin"
+        assert client.end(14) == "fin"
         assert 8 < time.monotonic() - began < 12
 
 
