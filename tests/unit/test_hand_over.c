@@ -202,7 +202,7 @@ static struct caller {
 	pthread_t thread;
 	uint32_t connects, lost, slow;
 } callers[CALLERS];
-static bool enough; /* atomic */
+static bool calling, enough; /* the latter atomic */
 
 static bool one_call(int family, uint16_t port)
 {
@@ -236,6 +236,7 @@ static void *call(void *arg)
 
 static void callers_start(void)
 {
+	calling = true;
 	__atomic_store_n(&enough, false, __ATOMIC_RELAXED);
 	for (int i = 0; i < CALLERS; i++) {
 		callers[i] = (struct caller){0};
@@ -247,6 +248,7 @@ static void callers_start(void)
 static struct caller callers_stop(const char *what)
 {
 	struct caller sum = {0};
+	calling = false;
 	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
 	for (int i = 0; i < CALLERS; i++) {
 		pthread_join(callers[i].thread, NULL);
@@ -293,10 +295,10 @@ static void all_workers_serve_afterwards(void **state)
 {
 	(void)state;
 	uint32_t before[WORKERS_MAX];
-	join(1);
+	join(2);
 	join(3);
 	callers_start();
-	leave(1);
+	leave(2);
 	for (int i = 0; i < WORKERS_MAX; i++)
 		before[i] = __atomic_load_n(&answered[3][i], __ATOMIC_RELAXED);
 	until_served(3, 200);
@@ -354,6 +356,13 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	/* Only after a failure is there anything left. */
+	if (calling)
+		(void)callers_stop("failed");
+	for (int i = 0; i < INSTANCES; i++) {
+		pods_kill(apps[i].pods, ERR_DRAINED);
+		finish(i);
+	}
 	for (int i = 0; i < INSTANCES; i++)
 		end(&apps[i]);
 	return 0;
