@@ -308,6 +308,15 @@ static void step(struct run *r)
 	CHECK(h2_buffered(r->h2) <= config.buffered_max + config.conn_window_max);
 }
 
+static void let_go(struct run *r, int reason)
+{
+	while (r->count > 0) {
+		struct endpoint *ep = &r->held[--r->count]->ep;
+
+		ep->ops->close(ep, reason);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
@@ -333,11 +342,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		hog(&r);
 	pull(&r);
 	/* users let go before or after the session */
-	while (mode & 4 && r.count > 0)
-		r.held[--r.count]->ep.ops->close(&r.held[r.count]->ep, 0);
+	if (mode & 4)
+		let_go(&r, 0);
 	h2_free(r.h2, ERR_CLOSED);
-	while (r.count > 0)
-		r.held[--r.count]->ep.ops->close(&r.held[r.count]->ep, ERR_CLOSED);
+	let_go(&r, ERR_CLOSED);
 	task_cancel(&r.flush);
 	CHECK(bufpool_bytes(r.pool, BUF_KINDS) == 0);
 	bufpool_free(r.pool);
