@@ -41,14 +41,14 @@ if [ -n "$fix" ]; then
 	"$tool" -i "$@"
 	exit 0
 fi
-passed=0 failed=0
-for file in "$@"; do
-	if out=$("$tool" --dry-run -Werror "$file" 2>&1); then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "$file: $(grep -c 'code should be clang-formatted' <<<"$out") places differ (tests/lint/format.sh --fix $file)"
-	fi
-done
+# One call for all: starting the tool costs more than looking at a file.
+wrong=$("$tool" --dry-run -Werror "$@" 2>&1 | sed -n 's/^\(.*\):[0-9]*:[0-9]*: error: code should be clang-formatted.*/\1/p' | sort | uniq -c || true)
+failed=0
+while read -r places file; do
+	[ -n "$file" ] || continue
+	failed=$((failed + 1))
+	echo "$file: $places places differ (tests/lint/format.sh --fix $file)"
+done <<<"$wrong"
+passed=$(($# - failed))
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
