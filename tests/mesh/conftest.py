@@ -8,8 +8,16 @@ from mesh import netns, ztunnel
 from mesh.standard import Standard
 
 
+# What a sanitized build is run with: hostile input, ends of all kinds, changes under way.
+SANITIZED = """
+    test_bad_tls test_crl test_double_hbone test_hbone_server_side test_lifecycle test_limits test_policy test_pool
+    test_shutdown_semantics test_socks5 test_static_file test_zds
+""".split()
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "ours: asserts what we do better than the contract; other proxies are not asked")
+    config.addinivalue_line("markers", "sanitize: part of the run with a sanitized build")
 
 
 def pytest_sessionstart(session):
@@ -21,7 +29,11 @@ def pytest_sessionstart(session):
     netns.guard()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.module.__name__ in SANITIZED:
+            item.add_marker("sanitize")
     if ztunnel.is_ours():
         return
     left, kept = [], []
@@ -40,9 +52,18 @@ def family(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def mesh():
+def backends():
+    """Unless told which, the standard topology is run on both kernel interfaces; other tests on the default one."""
+    chosen = os.environ.get("GAUZE_IO")
+    if chosen or not ztunnel.is_ours():
+        return [chosen]
+    return [None, "epoll"]
+
+
+@pytest.fixture(scope="module", params=backends(), ids=lambda name: name or "default")
+def mesh(request):
     """The standard topology with one proxy per node, ready."""
     with Standard() as made:
-        made.start()
+        made.start(**({"GAUZE_IO": request.param} if request.param else {}))
+        made.backend = request.param
         yield made

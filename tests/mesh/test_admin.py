@@ -161,6 +161,13 @@ def test_metrics_that_the_original_lacks(mesh, proxy):
     assert all(metrics.help.get(name) for name in kinds)
 
 
+@pytest.mark.ours
+def test_metrics_say_which_kernel_interface_is_used(mesh, proxy):
+    found = proxy.metrics().find("gauze_io_backend_info")
+    assert len(found) == 1 and found[0][1] == 1
+    assert found[0][0]["backend"] == (mesh.backend or "uring")
+
+
 # ---- config dump --------------------------------------------------------------------------------------------------------
 
 

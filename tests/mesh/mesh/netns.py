@@ -1,29 +1,56 @@
 """Network namespaces: made, entered, and removed on any exit.
 
-Every name holds the pid of its maker (gz<pid>-<name>), so that a later run knows what a dead one left behind.
+Every name holds the pid of its maker (gz<pid>-<name>), who holds a lock on /run/gz<pid>.lock as long as it lives: so a
+later run knows what a dead one left behind, even where it cannot see the other's processes.
 """
 
 import atexit
 import contextlib
 import ctypes
+import fcntl
+import functools
 import itertools
 import os
 import re
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import tempfile
 import threading
 
 ROOT = "/run/netns"
+LOCKS = "/run"
 CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 _live = {}
 _children = []
+folders = set()  # of temporary files, removed with the rest
 _lock = threading.Lock()
+
+
+def locked(fd):
+    """Takes the lock on an open file or folder; False if somebody else has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def tag():
+    """The prefix of our names. Two runs may have one pid, in two pid namespaces."""
+    for suffix in ("", *string.ascii_lowercase):
+        name = f"gz{os.getpid()}{suffix}"
+        fd = os.open(f"{LOCKS}/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if locked(fd):
+            return name
+        os.close(fd)
+    raise RuntimeError("no free prefix")
 
 
 def _setns(fd):
@@ -34,7 +61,7 @@ def _setns(fd):
 
 class Namespace:
     def __init__(self, name):
-        self.name = f"gz{os.getpid()}-{name}"
+        self.name = f"{tag()}-{name}"
         self.path = f"{ROOT}/{self.name}"
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         with _lock:
@@ -123,23 +150,41 @@ def cleanup():
     for space in spaces:
         with contextlib.suppress(Exception):
             space.close()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.unlink(f"{LOCKS}/{tag()}.lock")
 
 
 def remove_leftovers():
-    """Namespaces of runs that were killed: their makers are dead, and so is what ran inside."""
+    """What runs left that were killed: their locks are free, and so is all that carries their names."""
     names = os.listdir(ROOT) if os.path.isdir(ROOT) else []
-    for name in names:
-        owner = re.fullmatch(r"gz(\d+)-.*", name)
-        if owner and not os.path.exists(f"/proc/{owner[1]}"):
-            pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
-            for pid in pids.stdout.split():
-                with contextlib.suppress(OSError):
-                    os.kill(int(pid), signal.SIGKILL)
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    for lock in os.listdir(LOCKS):
+        owner = re.fullmatch(r"(gz\d+[a-z]?)\.lock", lock)
+        if not owner:
+            continue
+        fd = os.open(f"{LOCKS}/{lock}", os.O_RDWR | os.O_CLOEXEC)
+        if locked(fd):
+            for name in names:
+                if name.startswith(f"{owner[1]}-"):
+                    _remove(name)
+            os.unlink(f"{LOCKS}/{lock}")
+        os.close(fd)
     for name in os.listdir(tempfile.gettempdir()):
-        owner = re.fullmatch(r"gz(\d+)-mesh-.*", name)
-        if owner and not os.path.exists(f"/proc/{owner[1]}"):
-            shutil.rmtree(os.path.join(tempfile.gettempdir(), name), ignore_errors=True)
+        path = os.path.join(tempfile.gettempdir(), name)
+        if re.fullmatch(r"gz\d+[a-z]?-mesh-.*", name) and os.path.isdir(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if locked(fd):
+                shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+
+
+def _remove(name):
+    pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
+    for pid in pids.stdout.split():
+        with contextlib.suppress(OSError):
+            os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 def _leave(number, _frame):

@@ -133,7 +133,10 @@ class Mesh:
     """A topology and the files, agents and proxies that belong to it; a context manager."""
 
     def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix=f"gz{os.getpid()}-mesh-")
+        self.dir = tempfile.mkdtemp(prefix=f"{netns.tag()}-mesh-")
+        self.lock = os.open(self.dir, os.O_RDONLY | os.O_CLOEXEC)
+        assert netns.locked(self.lock)
+        netns.folders.add(self.dir)
         self.file = f"{self.dir}/mesh.yaml"
         self.ca_dir = f"{self.dir}/ca"
         self.nodes = {}
@@ -269,4 +272,6 @@ class Mesh:
         for ns in (*self.spares, self.fabric):
             ns.close()
         shutil.rmtree(self.dir, ignore_errors=True)
+        netns.folders.discard(self.dir)
+        os.close(self.lock)
         assert not problems, "\n".join(problems)
