@@ -25,6 +25,7 @@ enum {
 	/* Chains that were found good: the same peers come back again and again. */
 	CHAINS_KEPT = 64,
 	ISSUERS_MAX = 64,
+	NAMESAKES_MAX = 4, /* roots of one name that are tried */
 };
 
 struct root {
@@ -51,16 +52,16 @@ struct tls_trust {
 	unsigned goods;
 };
 
-static WOLFSSL_CERT_MANAGER *manager_new(const struct tls_trust *t)
+static WOLFSSL_CERT_MANAGER *manager_new(const struct root *root, size_t roots)
 {
 	WOLFSSL_CERT_MANAGER *cm = wolfSSL_CertManagerNew();
 
 	/* A root is trusted because it was configured; its dates do not matter. */
-	for (size_t i = 0; cm && i < t->roots; i++) {
-		if (wolfSSL_CertManagerLoadCABuffer_ex(
-			    cm, (const byte *)t->root[i].der.p, (long)t->root[i].der.n,
-			    WOLFSSL_FILETYPE_ASN1, 0,
-			    WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY) != WOLFSSL_SUCCESS) {
+	for (size_t i = 0; cm && i < roots; i++) {
+		if (wolfSSL_CertManagerLoadCABuffer_ex(cm, (const byte *)root[i].der.p,
+						       (long)root[i].der.n, WOLFSSL_FILETYPE_ASN1,
+						       0, WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY) !=
+		    WOLFSSL_SUCCESS) {
 			wolfSSL_CertManagerFree(cm);
 			cm = NULL;
 		}
@@ -107,7 +108,7 @@ int tls_trust_new(struct str roots_pem, struct tls_trust **out, const char **why
 			break;
 	if (rc == 0 || rc == ERR_NOT_FOUND)
 		rc = t->roots > 0 ? 0 : ERR_TLS_CONFIG;
-	if (rc == 0 && !(t->cm = manager_new(t)))
+	if (rc == 0 && !(t->cm = manager_new(t->root, t->roots)))
 		rc = ERR_TLS_CONFIG;
 	if (rc != 0) {
 		tls_trust_free(t);
@@ -211,10 +212,10 @@ static void path_keep(struct tls_trust *t, const uint8_t *hash, WOLFSSL_CERT_MAN
  * Roots, and those intermediates that lead to them: the last one first, since each vouches for those before it. What leads
  * nowhere is left out, so *all tells whether the set is worth keeping.
  */
-static WOLFSSL_CERT_MANAGER *path_build(const struct tls_trust *t, const struct x509 *chain,
-					size_t n, bool *all)
+static WOLFSSL_CERT_MANAGER *path_build(const struct root *root, size_t roots,
+					const struct x509 *chain, size_t n, bool *all)
 {
-	WOLFSSL_CERT_MANAGER *cm = manager_new(t);
+	WOLFSSL_CERT_MANAGER *cm = manager_new(root, roots);
 
 	*all = true;
 	for (size_t i = n; cm && i-- > 1;) {
@@ -244,7 +245,7 @@ static int check_path(struct tls_trust *t, const struct x509 *chain, size_t n)
 		return MEMORY_E;
 	WOLFSSL_CERT_MANAGER *cm = path_find(t, hash);
 	if (!cm)
-		cm = path_build(t, chain, n, &all);
+		cm = path_build(t->root, t->roots, chain, n, &all);
 	if (!cm)
 		return MEMORY_E;
 	int ret = wolfSSL_CertManagerVerifyBuffer(cm, leaf, leaf_len, WOLFSSL_FILETYPE_ASN1);
@@ -255,6 +256,43 @@ static int check_path(struct tls_trust *t, const struct x509 *chain, size_t n)
 		path_keep(t, hash, cm);
 	else
 		wolfSSL_CertManagerFree(cm);
+	return ret;
+}
+
+/* Whether the root has the name of an issuer in the chain. */
+static bool is_named(const struct root *r, const struct x509 *chain, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(r->subject, chain[i].issuer, X509_HASH_BYTES) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * While a root is replaced, two may bear one name, and a certificate that names no key of its issuer fits either;
+ * wolfSSL tries one. So each of them is asked alone. Returns `ret` when there is nothing to choose from.
+ */
+static int check_each_root(const struct tls_trust *t, const struct x509 *chain, size_t n, int ret)
+{
+	size_t named = 0, tried = 0;
+	bool all;
+
+	for (size_t i = 0; i < t->roots; i++)
+		named += is_named(&t->root[i], chain, n);
+	for (size_t i = 0; named > 1 && i < t->roots && tried < NAMESAKES_MAX; i++) {
+		if (!is_named(&t->root[i], chain, n))
+			continue;
+		WOLFSSL_CERT_MANAGER *cm = path_build(&t->root[i], 1, chain, n, &all);
+		if (!cm)
+			return MEMORY_E;
+		int one = wolfSSL_CertManagerVerifyBuffer(cm, (const byte *)chain[0].der.p,
+							  (long)chain[0].der.n,
+							  WOLFSSL_FILETYPE_ASN1);
+		wolfSSL_CertManagerFree(cm);
+		if (one == WOLFSSL_SUCCESS)
+			return one;
+		tried++;
+	}
 	return ret;
 }
 
@@ -290,6 +328,8 @@ static int check_signatures(struct tls_trust *t, const struct x509 *chain, size_
 	if (known_good(t, hash))
 		return WOLFSSL_SUCCESS;
 	int ret = check_path(t, chain, n);
+	if (ret == ASN_SIG_CONFIRM_E || ret == ASN_NO_SIGNER_E)
+		ret = check_each_root(t, chain, n, ret);
 	if (ret == WOLFSSL_SUCCESS)
 		remember_good(t, hash);
 	return ret;
