@@ -39,6 +39,8 @@ int pod_admit(struct pod_worker *pw)
 	pod_sum(pw->pod, &connections, &bytes);
 	if (connections >= c->pod_connections_max)
 		return limit_hit(pw, STR("limit_pod_flows"));
+	if (pw->bytes_buffered >= LIMIT_POD_BUFFERED)
+		return limit_hit(pw, STR("limit_pod_buffered"));
 	if (app_connections(pw->aw->app) >= c->connections_max)
 		return limit_hit(pw, STR("limit_process_flows"));
 	cell_add(&pw->connections, 1);

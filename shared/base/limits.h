@@ -60,6 +60,11 @@ enum {
 };
 /* All buffers of one worker: beyond it new flows are refused and receiving waits. */
 #define LIMIT_WORKER_BUFFERED (512ULL * 1024 * 1024)
+/*
+ * Bytes that the flows of one pod hold on one worker: beyond it new flows of that pod are refused, so that the peers of one
+ * pod, by not reading, cannot stop all pods of the worker. The blocks that hold them may be twice as large.
+ */
+#define LIMIT_POD_BUFFERED (LIMIT_WORKER_BUFFERED / 4)
 
 /* ---- what peers send ---- */
 enum {

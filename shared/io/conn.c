@@ -285,11 +285,11 @@ static void flush_rx(struct conn *c)
 	    !list_empty(&c->ready))
 		return;
 	/*
-	 * What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows; and the very last
-	 * to sending.
+	 * What is left of the memory goes to those who can free some: a tunnel, whose peer opens windows; to those who hold
+	 * nothing, or a few whose far side takes nothing would stop all; and the very last to sending.
 	 */
 	if (c->state == CONN_OPEN && bufpool_low(c->worker->bufs) &&
-	    (!c->ep.urgent || bufpool_scarce(c->worker->bufs))) {
+	    ((!c->ep.urgent && c->uncredited) || bufpool_scarce(c->worker->bufs))) {
 		if (!c->held_back)
 			io_limit_hit(io, "limit_worker_buffered");
 		c->held_back = true;

@@ -2,10 +2,13 @@
 
 import contextlib
 
+import h2.settings
 import pytest
 
+from mesh import hbone
+from mesh.ca import Authority
 from mesh.clients import Client
-from mesh.standard import ECHO, Standard
+from mesh.standard import ECHO, Standard, host_port
 from mesh.wait import until
 
 pytestmark = pytest.mark.ours
@@ -76,6 +79,37 @@ def test_connections_of_the_process():
                 client.echo(b"still here")
         finally:
             close_all(kept + more)
+
+
+def test_who_never_reads_stops_only_its_own_pod():
+    """A peer opens streams and no windows: what waits for it is bounded, and the other pods' share is not touched."""
+    no_window = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    with town(ZTUNNEL_WORKER_THREADS=1) as made:
+        proxy = made.node2.proxy
+        caller = Authority.of_mesh(made).issue("spiffe://cluster.local/ns/default/sa/caller")
+        tunnels = [
+            hbone.Client(made.outsider.ns, made.server.ip[4], caller, credit=False, settings=no_window)
+            for _ in range(8)
+        ]
+        try:
+            streams = [each.request(host_port(made.server.ip[4], ECHO)) for each in tunnels for _ in range(100)]
+            assert {stream.status for stream in streams} == {200}
+            for stream in streams:
+                stream.write(b"z" * 300000)
+            held = 128 << 20
+            proxy.wait_metric(lambda m: m.value("gauze_pod_buffered_bytes", pod="server") >= held, "much waits", 30)
+            with Client(made.client.ns, made.server.ip[4], ECHO) as late:
+                assert not served(late)
+            assert proxy.metrics().value("gauze_limit_hits_total", limit="limit_pod_buffered") >= 1
+            for _ in range(3):
+                with Client(made.client.ns, made.nft.ip[4], ECHO) as other:
+                    other.echo(b"x" * 60000)
+        finally:
+            for each in tunnels:
+                each.close()
+        proxy.wait_metric(lambda m: m.value("gauze_pod_buffered_bytes", pod="server") == 0, "it is given back", 30)
+        with Client(made.client.ns, made.server.ip[4], ECHO) as again:
+            again.echo()
 
 
 def test_out_of_descriptors():
