@@ -214,13 +214,15 @@ static int start(struct app_worker *aw)
 	p->illegal_ports[p->illegal_ports_count++] = CONFIG_PORT_OUTBOUND;
 	if (c->socks5)
 		p->illegal_ports[p->illegal_ports_count++] = CONFIG_PORT_SOCKS5;
+	meters_get(&p->meters, aw->w->metrics);
 	tunnels.link = p->client_config;
+	tunnels.up = p->meters.tunnels[0];
 	p->tunnels = tunnels_new(aw->w, &tunnels);
 	if (!p->tunnels) {
+		meters_put(&p->meters);
 		free(p);
 		return ERR_NOMEM;
 	}
-	meters_get(&p->meters, aw->w->metrics);
 	aw->proxy = p;
 	return 0;
 }

@@ -21,12 +21,13 @@ enum {
 	END_TURNS = 200,  /* for what lingers when the worker ends */
 };
 
-#define IDLE_NS NS_PER_S /* without traffic for so long, memory that only load needs goes back */
+#define IDLE_NS NS_PER_S     /* how often trim() looks */
+enum { QUIET_EVENTS = 100 }; /* in that time, at most */
 
 struct worker_priv {
 	struct worker w;
 	struct mailbox box;
-	uint64_t active_ns;   /* when traffic was last seen */
+	uint64_t looked_ns;   /* when trim() last looked */
 	uint64_t events_seen; /* io.events then */
 	bool trimmed;
 };
@@ -149,19 +150,29 @@ static bool stopping(const struct worker *w)
 	return __atomic_load_n(&w->stopping, __ATOMIC_ACQUIRE);
 }
 
+/* Memory that only load needs goes back after a second with next to no traffic; PINGs of idle tunnels are none. */
 static void trim(struct worker_priv *p)
 {
 	struct worker *w = &p->w;
+	uint64_t events = w->io->events - p->events_seen;
 
-	if (w->io->events != p->events_seen) {
-		p->events_seen = w->io->events;
-		p->active_ns = w->now_ns;
+	if (w->now_ns - p->looked_ns < IDLE_NS)
+		return;
+	p->looked_ns = w->now_ns;
+	p->events_seen = w->io->events;
+	if (events > QUIET_EVENTS) {
 		p->trimmed = false;
-	} else if (!p->trimmed && w->now_ns - p->active_ns >= IDLE_NS) {
+	} else if (!p->trimmed) {
 		bufpool_trim(w->bufs);
 		w->io->backend->trim(w->io);
 		p->trimmed = true;
 	}
+}
+
+/* Until the next look, unless there is nothing to look at. */
+static uint64_t longest_wait(const struct worker_priv *p)
+{
+	return p->trimmed && p->w.io->events == p->events_seen ? UINT64_MAX : IDLE_NS;
 }
 
 /* Nobody holds these any more: what lingers is reset, what the kernel owes is awaited. */
@@ -179,7 +190,7 @@ void worker_run(struct worker *w)
 	strncpy(name, w->name, sizeof(name) - 1);
 	(void)pthread_setname_np(pthread_self(), name);
 	while (!stopping(w)) {
-		worker_turn(w, p->trimmed ? UINT64_MAX : IDLE_NS);
+		worker_turn(w, longest_wait(p));
 		trim(p);
 	}
 	end(w);

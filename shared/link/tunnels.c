@@ -9,6 +9,7 @@
 #include "shared/base/rstr.h"
 #include "shared/io/conn.h"
 #include "shared/io/worker.h"
+#include "shared/obs/metrics.h"
 #include "shared/wire/tls_ctx.h"
 
 enum {
@@ -24,6 +25,7 @@ struct tunnel {
 	struct link *link;
 	struct task task, unused_task;
 	struct timer unused;
+	bool up;	   /* counted in config.up */
 	uint32_t reserved; /* answered requests that have not opened their stream yet */
 	/* the key */
 	uint64_t hash;
@@ -101,6 +103,8 @@ static void tunnel_free(struct tunnel *t)
 	timer_disarm(&t->pool->w->timers, &t->unused);
 	task_cancel(&t->unused_task);
 	task_cancel(&t->task);
+	if (t->up)
+		series_add(t->pool->config.up, -1);
 	unpool(t);
 	list_del(&t->all);
 	t->pool->count--;
@@ -159,6 +163,10 @@ static void changed(struct task *task)
 
 	if (t->link->state < LINK_OPEN)
 		return;
+	if (!dead && !t->up) {
+		t->up = true;
+		series_add(t->pool->config.up, 1);
+	}
 	if (dead || t->link->state == LINK_DRAINING)
 		unpool(t);
 	/* whoever asked for it may have left: it is idle from its birth */

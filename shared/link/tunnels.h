@@ -11,6 +11,7 @@
 #include "shared/base/addr.h"
 
 struct rstr;
+struct series;
 struct tunnel;
 struct tunnels;
 
@@ -21,6 +22,7 @@ struct tunnels_config {
 	uint32_t streams_max; /* per tunnel: POOL_MAX_STREAMS_PER_CONNECTION */
 	uint64_t unused_ms;   /* POOL_UNUSED_RELEASE_TIMEOUT */
 	uint32_t connect_ms;
+	struct series *up; /* gauge of established tunnels; may be NULL */
 	/*
 	 * An unconnected socket for dst in the scope's namespace with its options set: a descriptor or a negative code.
 	 */
