@@ -270,6 +270,8 @@ bool fake_readable(int fd)
 {
 	const struct fake_socket *s = fake_get(fd);
 
+	if (s->stalled_until_ns > net.now_ns)
+		return false;
 	return s->inbox_len > 0 || s->fin || s->reset;
 }
 
@@ -299,6 +301,8 @@ uint32_t fake_room(int fd)
 	/* An error needs no room. */
 	if (!twin || s->reset)
 		return UINT32_MAX;
+	if (s->stalled_until_ns > net.now_ns)
+		return 0;
 	return twin->inbox_len < net.faults.pipe_bytes
 		       ? (uint32_t)(net.faults.pipe_bytes - twin->inbox_len)
 		       : 0;
@@ -345,7 +349,10 @@ int fake_send(int fd, const void *bytes, uint32_t n)
 		s->error_read = true;
 		return first ? -ECONNRESET : -EPIPE;
 	}
-	CHECK(n <= fake_room(fd));
+	CHECK(twin->inbox_len + n <= net.faults.pipe_bytes);
+	if (fake_chance(net.faults.stall))
+		s->stalled_until_ns = twin->stalled_until_ns =
+			net.now_ns + fake_random(60000) * NS_PER_MS;
 	put(twin, bytes, n);
 	return (int)n;
 }

@@ -20,6 +20,7 @@ struct fakenet_faults {
 	unsigned starve;     /* a receive finds no slot */
 	unsigned no_room;    /* the backend cannot start an operation now */
 	unsigned reset;	     /* the network resets a connection as it sends */
+	unsigned stall;	     /* nothing passes on a connection for up to a minute */
 	unsigned refuse;     /* a connect is refused */
 	unsigned blackhole;  /* a connect is never answered */
 	unsigned jump;	     /* the clock jumps ahead by up to ten seconds */

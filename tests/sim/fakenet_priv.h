@@ -16,6 +16,7 @@ struct fake_socket {
 	bool reset_on_close; /* SO_LINGER 0 */
 	int family, ns;	     /* ns -1: the process's own */
 	uint32_t mark;
+	uint64_t stalled_until_ns;
 	struct addr local, peer, original;
 	struct addr capture; /* what the other end's `original` will be */
 	int twin;	     /* the other end, or -1 when it is closed */

@@ -18,12 +18,15 @@
 
 enum { NS_FIRST = 2000000, STOP_TURNS = 200 * 1000 };
 
+#define HOST(name, net, host, index)                                                           \
+	{                                                                                      \
+		name, {{4, {10, net, 0, host}}, 0}, {{16, {0xfd, 0, 0, net, [15] = host}}, 0}, \
+			NS_FIRST + (index)                                                     \
+	}
+
 struct mesh_host mesh_hosts[MESH_PODS + 1] = {
-	{"a1", {{4, {10, 1, 0, 1}}, 0}, NS_FIRST},
-	{"a2", {{4, {10, 1, 0, 2}}, 0}, NS_FIRST + 1},
-	{"b1", {{4, {10, 2, 0, 1}}, 0}, NS_FIRST + 2},
-	{"b2", {{4, {10, 2, 0, 2}}, 0}, NS_FIRST + 3},
-	{"x", {{4, {10, 9, 0, 1}}, 0}, NS_FIRST + 4},
+	HOST("a1", 1, 1, 0), HOST("a2", 1, 2, 1), HOST("b1", 2, 1, 2),
+	HOST("b2", 2, 2, 3), HOST("x", 9, 1, 4),
 };
 
 /* The linker leads getrandom() here, so that keys, and with them sizes and times, are those of the seed. */
@@ -99,14 +102,14 @@ static int put_workload(char *at, size_t room, int pod, bool deny)
 {
 	const struct mesh_host *h = &mesh_hosts[pod];
 	bool server = h->name[0] == 'b';
-	char ip[ADDR_TEXT_MAX];
+	char ip[ADDR_TEXT_MAX], ip6[ADDR_TEXT_MAX];
 
 	return snprintf(
 		at, room,
 		"- {uid: \"c//Pod/ns/%s\", name: %s, namespace: ns, serviceAccount: %s,\n"
-		"   trustDomain: td, workloadIps: [\"%s\"], protocol: HBONE, node: node%d,\n"
+		"   trustDomain: td, workloadIps: [\"%s\", \"%s\"], protocol: HBONE, node: node%d,\n"
 		"   services: {%s}%s}\n",
-		h->name, h->name, h->name, ip_text(&h->at.ip, ip), server,
+		h->name, h->name, h->name, ip_text(&h->at.ip, ip), ip_text(&h->at6.ip, ip6), server,
 		server ? "\"ns/svc.ns\": {80: 8080}" : "",
 		deny && pod == 2 ? ", authorizationPolicies: [\"ns/no\"]" : "");
 }
@@ -124,7 +127,7 @@ static void load(struct mesh_node *n, bool deny)
 	at += (size_t)snprintf(
 		text + at, sizeof(text) - at,
 		"services:\n"
-		"- {name: svc, namespace: ns, hostname: svc.ns, vips: [\"/10.96.0.1\"],\n"
+		"- {name: svc, namespace: ns, hostname: svc.ns, vips: [\"/10.96.0.1\", \"/fd00:96::1\"],\n"
 		"   ports: {80: 8080}}\n");
 	if (deny)
 		at += (size_t)snprintf(
@@ -213,11 +216,11 @@ static struct worker *make_worker(const char *name, const struct bufpool_limits 
 
 static void start_node(struct mesh *m, int index)
 {
-	static char *const environ_of[MESH_NODES][6] = {
-		{"NODE_NAME=node0", "ZTUNNEL_WORKER_THREADS=1", "FAKE_CA=true",
-		 "XDS_ADDRESS=", "HTTP2_STREAM_WINDOW_SIZE=524288", NULL},
-		{"NODE_NAME=node1", "ZTUNNEL_WORKER_THREADS=1", "FAKE_CA=true",
-		 "XDS_ADDRESS=", "HTTP2_STREAM_WINDOW_SIZE=524288", NULL},
+	static char *const environ_of[MESH_NODES][7] = {
+		{"NODE_NAME=node0", "ZTUNNEL_WORKER_THREADS=1", "FAKE_CA=true", "XDS_ADDRESS=",
+		 "HTTP2_STREAM_WINDOW_SIZE=524288", "UNSTABLE_ENABLE_SOCKS5=true", NULL},
+		{"NODE_NAME=node1", "ZTUNNEL_WORKER_THREADS=1", "FAKE_CA=true", "XDS_ADDRESS=",
+		 "HTTP2_STREAM_WINDOW_SIZE=524288", "UNSTABLE_ENABLE_SOCKS5=true", NULL},
 	};
 	const struct bufpool_limits plenty = {.slots_max = 64, .bytes_max = 64 << 20};
 	struct config_source source = {.environ = environ_of[index], .mesh_path = "/nowhere"};
@@ -260,8 +263,10 @@ void mesh_start(struct mesh *m, uint64_t seed, const struct mesh_limits *limits)
 	rng_init(&randomness, seed);
 	m->limits = *limits;
 	m->ca = testca_new("root", NULL, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(mesh_hosts); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(mesh_hosts); i++) {
 		fakenet_host(mesh_hosts[i].ns, &mesh_hosts[i].at);
+		fakenet_host(mesh_hosts[i].ns, &mesh_hosts[i].at6);
+	}
 	for (int i = 0; i < MESH_NODES; i++)
 		start_node(m, i);
 	m->apps = make_worker("apps", &plenty, NULL, 2 * MESH_NODES);

@@ -4,7 +4,7 @@
  * the network in memory, and one more worker for the applications behind them.
  *
  *   node 0: pod a1 10.1.0.1, pod a2 10.1.0.2      node 1: pod b1 10.2.0.1, pod b2 10.2.0.2
- *   outside of the mesh: x 10.9.0.1; service 10.96.0.1:80 -> b1, b2 port 8080
+ *   outside of the mesh: x 10.9.0.1; service 10.96.0.1:80 -> b1, b2 port 8080; 10.x.0.y is also fd00:x::y
  */
 #ifndef TESTS_SIM_MESH_H
 #define TESTS_SIM_MESH_H
@@ -28,7 +28,7 @@ struct mesh;
 
 struct mesh_host {
 	const char *name;
-	struct addr at; /* port 0 */
+	struct addr at, at6; /* port 0 */
 	int ns;
 };
 

@@ -68,7 +68,10 @@ static void send_some(struct tale_end *e, struct worker *w)
 static void read_all(struct tale_end *e)
 {
 	struct endpoint *ep = &e->c->ep;
-	uint32_t n = ep->rx.bytes;
+	uint32_t n = ep->rx.bytes, skip = MIN(e->skip, n);
+
+	bufq_pop(&ep->rx, skip);
+	e->skip -= skip;
 
 	for (uint16_t i = 0; i < ep->rx.count; i++) {
 		const struct bslice *s = bufq_at(&ep->rx, i);
@@ -203,7 +206,7 @@ void tales_listen(struct tales *t, int ns)
 {
 	struct netns at = {ns};
 	struct socket_listen_options o = {
-		.family = AF_INET, .bind.port = MESH_APP_PORT, .backlog = 64};
+		.family = AF_INET6, .bind.port = MESH_APP_PORT, .backlog = 64};
 	bool transparent;
 	int fd = socket_listen(&at, &o, &transparent);
 
@@ -224,23 +227,48 @@ void tales_start(struct tales *t, struct worker *w, struct rng *rng, uint32_t by
 
 /* ---- clients ---- */
 
+static struct addr at(const struct mesh_host *h, bool v6, uint16_t port)
+{
+	return (struct addr){v6 ? h->at6.ip : h->at.ip, port};
+}
+
 /* Who calls whom on that way: the client's namespace, where it really connects to, and what it means. */
 static int route(struct tales *t, enum tale_way way, struct addr *to, struct addr *meant)
 {
+	static const struct addr service[] = {{{4, {10, 96, 0, 1}}, 80},
+					      {{16, {0xfd, 0, 0, 0x96, [15] = 1}}, 80}};
 	const struct mesh_host *pod = &mesh_hosts[rng_below(t->rng, 2)];
 	const struct mesh_host *server = &mesh_hosts[2 + rng_below(t->rng, 2)];
 	const struct mesh_host *x = &mesh_hosts[MESH_PODS];
+	bool v6 = rng_below(t->rng, 3) == 0;
 
-	*meant = (struct addr){server->at.ip, MESH_APP_PORT};
-	*to = (struct addr){pod->at.ip, CONFIG_PORT_OUTBOUND};
+	*meant = at(server, v6, MESH_APP_PORT);
+	*to = at(pod, v6, CONFIG_PORT_OUTBOUND);
 	switch (way) {
-	case TALE_SERVICE: *meant = (struct addr){{4, {10, 96, 0, 1}}, 80}; return pod->ns;
-	case TALE_OUTSIDE: meant->ip = x->at.ip; return pod->ns;
-	case TALE_PLAIN:
-		*to = (struct addr){server->at.ip, CONFIG_PORT_INBOUND_PLAINTEXT};
-		return x->ns;
+	case TALE_SERVICE: *meant = service[v6]; return pod->ns;
+	case TALE_OUTSIDE: *meant = at(x, v6, MESH_APP_PORT); return pod->ns;
+	case TALE_PLAIN: *to = at(server, v6, CONFIG_PORT_INBOUND_PLAINTEXT); return x->ns;
+	case TALE_SOCKS:
+		*to = (struct addr){{4, {127, 0, 0, 1}}, CONFIG_PORT_SOCKS5};
+		return pod->ns;
 	default: return pod->ns;
 	}
+}
+
+/* RFC 1928: no authentication, connect to that address; the answers are twelve bytes. */
+static void ask_socks(struct tale_end *e, struct worker *w, const struct addr *meant)
+{
+	uint8_t ask[3 + 4 + 16 + 2] = {5, 1, 0, 5, 1, 0, meant->ip.len == 4 ? 1 : 4};
+	size_t n = 7;
+	struct bufq q = {0};
+
+	memcpy(ask + n, meant->ip.b, meant->ip.len);
+	n += meant->ip.len;
+	ask[n++] = (uint8_t)(meant->port >> 8);
+	ask[n++] = (uint8_t)meant->port;
+	CHECK(bufq_copy(&q, w->bufs, ask, n) == 0);
+	e->c->ep.ops->send(&e->c->ep, &q);
+	e->skip = 2 + 10;
 }
 
 void tales_open(struct tales *t, enum tale_way way, bool resets)
@@ -250,7 +278,7 @@ void tales_open(struct tales *t, enum tale_way way, bool resets)
 	struct netns ns = {route(t, way, &to, &meant)};
 	uint8_t head[TALE_HEAD_BYTES] = {0};
 	struct bufq q = {0};
-	int fd = socket_open(&ns, AF_INET, SOCK_STREAM, 0);
+	int fd = socket_open(&ns, to.ip.len == 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
 	struct tale_end *e = &tale->client;
 	/* most are small */
 	uint32_t bytes = t->bytes_max >> 2 * rng_below(t->rng, 4);
@@ -271,6 +299,8 @@ void tales_open(struct tales *t, enum tale_way way, bool resets)
 	e->c = conn_connect(t->w, fd, &to, CONNECT_MS);
 	CHECK(e->c);
 	e->state = END_RUNS;
+	if (way == TALE_SOCKS)
+		ask_socks(e, t->w, &meant);
 	put_u32(head, tale->id);
 	put_u32(head + 4, e->to_send);
 	put_u32(head + 8, e->want);
@@ -329,7 +359,7 @@ static bool honest(const struct tale *tale, const struct tale_end *e, const stru
 	return e->got == e->want && other->finished;
 }
 
-uint32_t tales_check(const struct tales *t)
+uint32_t tales_check(const struct tales *t, bool all)
 {
 	uint32_t whole = 0;
 
@@ -343,11 +373,14 @@ uint32_t tales_check(const struct tales *t)
 			ok = ok && s->state != END_FIN;
 		if (!tale->excused && s->state == END_RESET_BY_ITSELF)
 			ok = ok && c->state != END_FIN;
+		bool is_whole = c->state == END_FIN && s->state == END_FIN && c->got == c->want &&
+				s->got == s->want;
+
+		ok = ok && (is_whole || !all);
 		if (!ok)
 			print_tale(tale);
 		CHECK(ok);
-		whole += c->state == END_FIN && s->state == END_FIN && c->got == c->want &&
-			 s->got == s->want;
+		whole += is_whole;
 	}
 	return whole;
 }

@@ -17,6 +17,7 @@ enum tale_way {
 	TALE_SERVICE, /* from a pod to the service's */
 	TALE_OUTSIDE, /* from a pod to x */
 	TALE_PLAIN,   /* from x to a pod, in the clear */
+	TALE_SOCKS,   /* from a pod to a pod's address, asked for by SOCKS5 */
 	TALE_WAYS
 };
 
@@ -36,6 +37,7 @@ struct tale_end {
 	uint32_t to_send, sent, want, got;
 	uint32_t reset_at; /* of bytes sent; UINT32_MAX: never */
 	uint32_t nap_ms;   /* between reads; 0: reads at once */
+	uint32_t skip;	   /* bytes of the proxy's own before those of the tale */
 	int error;
 	bool client, finished, asleep;
 };
@@ -67,8 +69,8 @@ void tales_open(struct tales *t, enum tale_way way, bool resets);
 uint32_t tales_running(const struct tales *t);
 /* Everything that runs now may end by somebody else's doing. */
 void tales_excuse(struct tales *t);
-/* No end runs any more: checks what they saw. Returns how many tales were whole. */
-uint32_t tales_check(const struct tales *t);
+/* No end runs any more: checks what they saw. Returns how many tales were whole, which may have to be all. */
+uint32_t tales_check(const struct tales *t, bool all);
 /* Those that still run, to stderr. */
 void tales_print(const struct tales *t);
 /* Servers stop; with mercy NULL ends that still run are reset. */
