@@ -258,7 +258,9 @@ static void flush(struct task *task)
 	if (h2_starved(l->h2))
 		timer_arm(&l->w->timers, &l->retry, LINK_STARVED_MS);
 	if (h2_finished(l->h2)) {
-		die(l, l->state == LINK_DRAINING ? 0 : ERR_CLOSED, true);
+		int wrong = h2_error(l->h2);
+
+		die(l, wrong ? wrong : l->state == LINK_DRAINING ? 0 : ERR_CLOSED, true);
 		return;
 	}
 	if (l->state == LINK_DRAINING && h2_streams(l->h2) == 0 &&

@@ -177,12 +177,17 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t error_code,
 
 static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 {
-	struct h2_stream *s = stream_by_id(user, f->hd.stream_id);
+	struct h2 *h2 = user;
+	struct h2_stream *s = stream_by_id(h2, f->hd.stream_id);
 
 	(void)ng;
 	if (s && (f->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
 	    (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS))
 		h2_stream_local_end(s);
+	/* nghttp2 judged the peer by itself */
+	if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR && !h2->doomed)
+		h2->doomed = f->goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM ? ERR_H2_FLOOD
+									       : ERR_H2_PROTOCOL;
 	return 0;
 }
 
@@ -433,6 +438,11 @@ uint32_t h2_peer_streams_max(const struct h2 *h2)
 bool h2_finished(const struct h2 *h2)
 {
 	return !nghttp2_session_want_read(h2->ng) && !h2_wants_pull(h2);
+}
+
+int h2_error(const struct h2 *h2)
+{
+	return h2->doomed;
 }
 
 bool h2_going_away(const struct h2 *h2)

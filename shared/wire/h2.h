@@ -113,6 +113,8 @@ uint32_t h2_streams(const struct h2 *h2);
 uint32_t h2_peer_streams_max(const struct h2 *h2);
 /* Nothing more will be said or heard: the transport may be closed. */
 bool h2_finished(const struct h2 *h2);
+/* Why the session had to end: ERR_H2_PROTOCOL, ERR_H2_FLOOD; 0 when nothing is wrong with it. */
+int h2_error(const struct h2 *h2);
 /* The peer sent GOAWAY, or we began one: no new streams. */
 bool h2_going_away(const struct h2 *h2);
 /* Received and uncredited bytes of all streams, and bytes of all streams waiting to be sent. */

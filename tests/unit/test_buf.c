@@ -98,6 +98,28 @@ static size_t resident_pages(void *p, size_t bytes)
 	return n;
 }
 
+/* The marks at which receiving waits, and then everything but sending. */
+static void marks_of_the_budget(void **state)
+{
+	(void)state;
+	struct bufpool *pool = pool_of(8, 8 * BUF_SLOT_BYTES, 0);
+	struct buf *b[8];
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(bufpool_low(pool), i > 6);
+		assert_false(bufpool_scarce(pool));
+		b[i] = bufpool_slot(pool);
+	}
+	assert_true(bufpool_low(pool));
+	assert_true(bufpool_scarce(pool));
+	buf_put(b[7]);
+	assert_false(bufpool_scarce(pool));
+	buf_put(b[6]);
+	assert_false(bufpool_low(pool));
+	for (int i = 0; i < 6; i++)
+		buf_put(b[i]);
+	bufpool_free(pool);
+}
+
 static void trim_gives_memory_back(void **state)
 {
 	(void)state;
@@ -180,6 +202,7 @@ int main(void)
 		cmocka_unit_test(slots_are_bounded_and_reused),
 		cmocka_unit_test(references_count),
 		cmocka_unit_test(budget_is_kept),
+		cmocka_unit_test(marks_of_the_budget),
 		cmocka_unit_test(trim_gives_memory_back),
 		cmocka_unit_test(slabs_are_cached),
 		cmocka_unit_test(failing_memory_refuses),

@@ -234,6 +234,7 @@ static void test_garbage(void **state)
 	assert_int_equal(p.from_s.frames[F_GOAWAY], 1);
 	assert_int_equal(p.from_s.goaway_code, 1);
 	assert_true(h2_finished(p.s.h2));
+	assert_int_equal(h2_error(p.s.h2), ERR_H2_PROTOCOL);
 	server_end(&p);
 }
 
